@@ -1,2 +1,46 @@
-//! (being written)
-fn main() {}
+//! `cargo xtask`: what the project does to itself. Each subcommand is a module;
+//! this file only names them.
+
+mod command;
+mod demo;
+#[cfg(test)]
+mod dependency_rule;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, build, test and bench commands of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what a fresh Debian or Ubuntu lacks, saying what and why.
+    Setup(setup::Options),
+    /// Set up, build, bring up the study lab and run its checks; the lab stays up.
+    Demo,
+    /// Set up and run every test, those that need root too.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Setup(options) => setup::install_missing(&options),
+        Task::Demo => demo::bring_up(),
+        Task::Test(options) => test::everything(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Traffic that tests and benchmarks send through a lab: many connections held
+//! open at once, and connections per second. Each connection carries a token of
+//! its own, so an answer that belongs to another is noticed.
+//!
+//! It runs inside a pod or node (`labctl exec`), so it is a program of its own.
+
+mod hold;
+mod rate;
+mod serve;
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "traffic")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer each line with `PEER LINE` until the client closes; print `ready` first.
+    Serve {
+        /// Addresses to listen on.
+        #[arg(required = true)]
+        listen: Vec<SocketAddrV4>,
+    },
+    /// Open connections, exchange tokens on all of them while all are open, print counts as JSON.
+    Hold {
+        /// Where to; the connections are spread over them.
+        #[arg(required = true)]
+        to: Vec<SocketAddrV4>,
+        /// How many.
+        #[arg(long)]
+        connections: usize,
+        /// Connections being opened at the same time.
+        #[arg(long, default_value_t = 64)]
+        opening: usize,
+        /// How long one connection may take to open, in milliseconds.
+        #[arg(long, default_value_t = 10_000)]
+        timeout_ms: u64,
+        /// After opening, print `open` and wait for a line on stdin before the exchange.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Connect, exchange one token, close, again and again; print connections per second.
+    Rate {
+        /// Where to.
+        to: SocketAddrV4,
+        /// For how long.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Connections at the same time.
+        #[arg(long, default_value_t = 1)]
+        parallel: usize,
+    },
+}
+
+fn main() -> std::io::Result<()> {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match Arguments::parse().command {
+        Command::Serve { listen } => runtime.block_on(serve::serve(&listen)),
+        Command::Hold {
+            to,
+            connections,
+            opening,
+            timeout_ms,
+            wait,
+        } => {
+            let plan = hold::Plan {
+                to,
+                connections,
+                opening,
+                timeout: Duration::from_millis(timeout_ms),
+                wait,
+            };
+            runtime.block_on(hold::hold(plan))
+        }
+        Command::Rate {
+            to,
+            seconds,
+            parallel,
+        } => runtime.block_on(rate::rate(to, Duration::from_secs(seconds), parallel)),
+    }
+}
+
+/// Every connection is a file descriptor: the usual soft limit of 1024 is far too
+/// low, and the hard limit may not be ours to raise.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        eprintln!("traffic: failed to raise RLIMIT_NOFILE: {error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! `cargo xtask`: what the project does to itself. Each subcommand is a module;
 //! this file only names them.
 
+mod bench;
 mod command;
 mod demo;
 #[cfg(test)]
@@ -28,6 +29,8 @@ enum Task {
     Demo,
     /// Set up and run every test, those that need root too.
     Test(test::Options),
+    /// Measure, beside the peers that are installed.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::install_missing(&options),
         Task::Demo => demo::bring_up(),
         Task::Test(options) => test::everything(&options),
+        Task::Bench(options) => bench::measure(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

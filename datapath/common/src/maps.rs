@@ -1,0 +1,79 @@
+//! Names of the maps, and layouts that belong to no other module.
+//!
+//! Names are Cilium's where Cilium has the map. The kernel keeps 15 bytes of a
+//! map's name; pins carry all of it.
+
+/// One [`crate::settings::Settings`] (array of 1).
+pub const RUNTIME_CONFIG: &str = "cilium_runtime_config";
+/// `u32` ifindex → [`crate::settings::Device`] (hash).
+pub const DEVICES: &str = "cilium_devices";
+/// [`crate::Address`] → [`crate::endpoint::Endpoint`] (hash).
+pub const LXC: &str = "cilium_lxc";
+/// prefix → [`crate::endpoint::IpcacheEntry`] (LPM trie).
+pub const IPCACHE: &str = "cilium_ipcache";
+/// prefix → `u8`, never masqueraded destinations (LPM trie).
+pub const IPMASQ_V4: &str = "cilium_ipmasq_v4";
+/// [`crate::Tuple`] → [`crate::conntrack::CtEntry`], TCP (LRU hash).
+pub const CT4_GLOBAL: &str = "cilium_ct4_global";
+/// [`crate::Tuple`] → [`crate::conntrack::CtEntry`], other protocols (LRU hash).
+pub const CT_ANY4_GLOBAL: &str = "cilium_ct_any4_global";
+/// [`crate::Tuple`] → [`crate::nat::NatEntry`], both directions (LRU hash).
+pub const SNAT_V4_EXTERNAL: &str = "cilium_snat_v4_external";
+/// Retries → allocations (`u32`), per-CPU array of 33; the last are failures.
+pub const SNAT_V4_ALLOC_RETRIES: &str = "cilium_snat_v4_alloc_retries";
+/// [`crate::fragment::FragmentKey`] → [`crate::fragment::Ports`] (LRU hash).
+pub const IPV4_FRAG_DATAGRAMS: &str = "cilium_ipv4_frag_datagrams";
+/// [`MetricsKey`] → [`MetricsValue`] (per-CPU hash).
+pub const METRICS: &str = "cilium_metrics";
+/// Ring buffer of `u32` signals to the agent, see [`SIGNAL_NAT_FILL_UP`].
+pub const SIGNALS: &str = "cilium_signals";
+
+/// Every map of the datapath object.
+pub const ALL: [&str; 12] = [
+    RUNTIME_CONFIG,
+    DEVICES,
+    LXC,
+    IPCACHE,
+    IPMASQ_V4,
+    CT4_GLOBAL,
+    CT_ANY4_GLOBAL,
+    SNAT_V4_EXTERNAL,
+    SNAT_V4_ALLOC_RETRIES,
+    IPV4_FRAG_DATAGRAMS,
+    METRICS,
+    SIGNALS,
+];
+
+/// Object `outside`: `u32` ifindex → [`crate::Address`], the distinct address
+/// of the node behind that interface (hash).
+pub const OUTSIDE_ADDRESSES: &str = "outside_addresses";
+
+/// Signal: a free NAT port was hard to find; collect dead entries.
+pub const SIGNAL_NAT_FILL_UP: u32 = 0;
+
+/// Key of [`METRICS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetricsKey {
+    /// [`crate::DropReason::code`].
+    pub reason: u8,
+    /// [`METRIC_INGRESS`] or [`METRIC_EGRESS`].
+    pub direction: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+/// Value of [`METRICS`], one per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricsValue {
+    /// Packets.
+    pub count: u64,
+    /// Bytes, Ethernet header included.
+    pub bytes: u64,
+}
+
+/// [`MetricsKey::direction`]: into the node or out of a pod's reach.
+pub const METRIC_INGRESS: u8 = 1;
+/// [`MetricsKey::direction`]: out of the node or a pod.
+pub const METRIC_EGRESS: u8 = 2;

@@ -1,0 +1,36 @@
+//! Lets the agent read and write the maps through aya.
+
+use crate::address::{Address, Port};
+use crate::conntrack::CtEntry;
+use crate::endpoint::{Endpoint, IpcacheEntry};
+use crate::fragment::{FragmentKey, Ports};
+use crate::maps::{MetricsKey, MetricsValue};
+use crate::nat::NatEntry;
+use crate::settings::{Device, Settings};
+use crate::tuple::Tuple;
+
+macro_rules! plain_old_data {
+    ($($kind:ty: $size:literal),+ $(,)?) => {$(
+        // The size is the sum of the fields': there is no hidden padding.
+        const _: () = assert!(size_of::<$kind>() == $size);
+        // SAFETY: `repr(C)` or `repr(transparent)` over integers and arrays of
+        // integers without padding, so any bytes are a value and vice versa.
+        unsafe impl aya::Pod for $kind {}
+    )+};
+}
+
+plain_old_data! {
+    Address: 4,
+    Port: 2,
+    Tuple: 16,
+    CtEntry: 48,
+    NatEntry: 12,
+    Endpoint: 28,
+    IpcacheEntry: 4,
+    FragmentKey: 12,
+    Ports: 4,
+    MetricsKey: 4,
+    MetricsValue: 16,
+    Settings: 16,
+    Device: 12,
+}

@@ -1,0 +1,18 @@
+//! Names of the programs; all are `classifier` (tc) programs.
+
+/// At ingress of `lxc…`: what a pod sends.
+pub const FROM_CONTAINER: &str = "cil_from_container";
+/// At egress of `lxc…`: what a pod receives through the stack.
+pub const TO_CONTAINER: &str = "cil_to_container";
+/// At ingress of a managed device.
+pub const FROM_NETDEV: &str = "cil_from_netdev";
+/// At egress of a managed device.
+pub const TO_NETDEV: &str = "cil_to_netdev";
+
+/// Every program of the datapath object.
+pub const ALL: [&str; 4] = [FROM_CONTAINER, TO_CONTAINER, FROM_NETDEV, TO_NETDEV];
+
+/// Object `outside`, at ingress of the world's interface towards a node.
+pub const OUTSIDE_IN: &str = "outside_in";
+/// Object `outside`, at egress of the world's interface towards a node.
+pub const OUTSIDE_OUT: &str = "outside_out";

@@ -1,0 +1,108 @@
+//! Which interfaces must be made, or made anew, and why.
+//!
+//! Decided for the whole lab before any node's steps, because a cable has two
+//! ends: when one cannot stay, neither can the other.
+
+use std::collections::BTreeMap;
+
+use super::desired::{DesiredInterface, DesiredNode};
+use super::observed::{Cable, Observed, ObservedInterface};
+
+/// Reasons by node and interface; an interface without one stays as it is.
+#[derive(Debug, Default)]
+pub(super) struct Cables<'a> {
+    unfit: BTreeMap<&'a str, BTreeMap<&'a str, String>>,
+}
+
+impl<'a> Cables<'a> {
+    pub(super) fn compare(
+        nodes: &'a [DesiredNode<'_>],
+        observed: &Observed,
+        made: &BTreeMap<&str, String>,
+        world: Option<&'a str>,
+    ) -> Self {
+        let mut cables = Self::default();
+        for node in nodes {
+            let seen = observed.nodes.get(node.name);
+            for (name, wanted) in &node.interfaces {
+                let reason = made.get(node.name).cloned().or_else(|| {
+                    let at = seen.and_then(|it| it.interfaces.get(name));
+                    unfit(observed, node.name, name, wanted, at)
+                });
+                if let Some(reason) = reason {
+                    cables
+                        .unfit
+                        .entry(node.name)
+                        .or_default()
+                        .insert(name, reason);
+                }
+            }
+        }
+        if let Some(world) = world {
+            cables.join(nodes, world, made.contains_key(world));
+        }
+        cables
+    }
+
+    /// Why the interface must be made, if it must.
+    pub(super) fn reason(&self, node: &str, interface: &str) -> Option<&str> {
+        self.unfit.get(node)?.get(interface).map(String::as_str)
+    }
+
+    /// Makes both ends of each outside cable share one fate.
+    fn join(&mut self, nodes: &'a [DesiredNode<'_>], world: &'a str, world_made: bool) {
+        for node in nodes {
+            for (name, wanted) in &node.interfaces {
+                let Cable::Outside { port } = &wanted.cable else {
+                    continue;
+                };
+                let here = self.reason(node.name, name).map(str::to_owned);
+                let reason = here.or_else(|| {
+                    if world_made {
+                        let node = node.name;
+                        return Some(format!(
+                            "{world} is made anew, and {name} of {node} with it"
+                        ));
+                    }
+                    self.reason(world, port).map(str::to_owned)
+                });
+                if let Some(reason) = reason {
+                    self.unfit
+                        .entry(node.name)
+                        .or_default()
+                        .insert(name, reason.clone());
+                    self.unfit.entry(world).or_default().insert(port, reason);
+                }
+            }
+        }
+    }
+}
+
+/// Why an interface of a node that stays cannot stay itself.
+fn unfit(
+    observed: &Observed,
+    node: &str,
+    name: &str,
+    wanted: &DesiredInterface,
+    seen: Option<&ObservedInterface>,
+) -> Option<String> {
+    if matches!(wanted.cable, Cable::Segment { .. }) && observed.segment.is_none() {
+        return Some(format!(
+            "the segment is made anew, and {name} of {node} with it"
+        ));
+    }
+    let Some(seen) = seen else {
+        return Some(format!("{name} of {node} is missing"));
+    };
+    if seen.cable != wanted.cable {
+        return Some(format!(
+            "{name} of {node} is not plugged in as the lab file asks"
+        ));
+    }
+    (seen.mac != wanted.mac).then(|| {
+        format!(
+            "{name} of {node} has address {}, should be {}",
+            seen.mac, wanted.mac
+        )
+    })
+}

@@ -10,6 +10,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use crate::values::PortRange;
+
 /// A format that text can have.
 pub(super) struct Format {
     /// Its name in schemas.
@@ -20,7 +22,7 @@ pub(super) struct Format {
     pub(super) accepts: fn(&str) -> bool,
 }
 
-const FORMATS: [Format; 2] = [
+const FORMATS: [Format; 3] = [
     Format {
         name: "ipv4",
         expects: "an IPv4 address like 192.168.10.100",
@@ -30,6 +32,11 @@ const FORMATS: [Format; 2] = [
         name: "ipv4-prefix",
         expects: "an IPv4 address with a prefix length like 10.10.0.0/16",
         accepts: |text| text.parse::<Ipv4Net>().is_ok(),
+    },
+    Format {
+        name: "port-range",
+        expects: "a range of ports below 65535 like 30000,32767",
+        accepts: |text| text.parse::<PortRange>().is_ok(),
     },
 ];
 

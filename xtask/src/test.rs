@@ -35,6 +35,7 @@ pub(crate) fn everything(options: &Options) -> Result<()> {
         "--deny",
         "warnings",
     ]))?;
+    run(command("cargo").args(["deny", "check", "licenses", "bans", "sources"]))?;
     let tally = cargo_test()?;
     for target in FUZZ_TARGETS.iter().filter(|_| options.fuzz > 0) {
         fuzz(target, options.fuzz)?;

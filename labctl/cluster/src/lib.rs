@@ -1,1 +1,27 @@
-//! (being written)
+//! Kubernetes objects to one [`NodeState`](lab_model::node_state::NodeState) for
+//! each node of the cluster: what the API server, the scheduler, the controller
+//! manager and IPAM decide between them, as pure functions.
+//!
+//! [`parse`] reads manifests into [`Object`]s, and [`compute`] gives their pods
+//! nodes, addresses, names and identities. Both report every fault at once, with
+//! file, line and column. What has been given out is in [`Allocations`], which
+//! the caller keeps and hands back, so that a changed lab moves nothing else.
+
+mod allocations;
+mod compute;
+mod datapath_settings;
+mod faults;
+pub mod identity;
+pub mod ipam;
+mod manifest;
+mod names;
+mod object;
+mod placement;
+pub mod selector;
+mod stable_hash;
+
+pub use allocations::{Allocations, NodeAllocation, PodAllocation};
+pub use compute::{Cluster, PodPlacement, compute};
+pub use datapath_settings::DEFAULT_MAP_ENTRIES;
+pub use manifest::parse;
+pub use object::{Kind, Object, Origin, PodTemplate};

@@ -1,0 +1,322 @@
+//! API objects to one `NodeState` for each node: a pure function.
+//!
+//! What is new takes what is left over by what was there before, and everything
+//! is looked at in the order of names, so the order of manifests makes no
+//! difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use lab_model::diagnostic::{Diagnostic, Diagnostics};
+use lab_model::lab::{Lab, Node, Role};
+use lab_model::node_state::{
+    NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns,
+};
+
+use crate::allocations::{Allocations, NodeAllocation, PodAllocation};
+use crate::datapath_settings::datapath_settings;
+use crate::faults::{
+    duplicates, name_clashes, no_pod_cidr, too_many_replicas, unknown_node, unplaceable,
+};
+use crate::identity::{self, identities, security_labels};
+use crate::ipam::{IpamError, pod_cidrs};
+use crate::names::{lxc_interface, pod_names, template_hash};
+use crate::object::{Kind, Object};
+use crate::placement::{Placement, Wanted, cilium_host};
+use crate::selector::Labels;
+
+/// Address of the cluster DNS service: the tenth of kubeadm's service range.
+const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+/// Everything that a lab's objects come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// What has been given out: pass it in again the next time.
+    pub allocations: Allocations,
+    /// What each node is to be, by node name.
+    pub node_states: NodeStates,
+    /// Every pod and where it runs, by namespace and name.
+    pub pods: Vec<PodPlacement>,
+}
+
+/// A pod and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPlacement {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Pod name.
+    pub name: String,
+    /// Name of the node it runs on.
+    pub node: String,
+    /// Address of its `eth0`.
+    pub address: Ipv4Addr,
+    /// Labels, `pod-template-hash` included.
+    pub labels: Labels,
+    /// Name of the Deployment it belongs to.
+    pub owner: Option<String>,
+}
+
+/// Gives every pod of `objects` a node, an address and an identity, leaving those
+/// of `previous` where they were, and writes down what each node is to be.
+///
+/// # Errors
+/// Every fault that only shows once all objects are seen together with the lab:
+/// objects defined twice, nodes that aren't there or run no pods, pods for which
+/// there is no node or address.
+pub fn compute(
+    lab: &Lab,
+    objects: &[Object],
+    previous: &Allocations,
+) -> Result<Cluster, Diagnostics> {
+    let mut sorted: Vec<&Object> = objects.iter().collect();
+    sorted.sort_by_key(|object| (&object.namespace, &object.name, object.kind.as_str()));
+
+    let mut faults = Diagnostics::new();
+    faults.extend(duplicates(objects));
+    faults.extend(sorted.iter().filter_map(|object| unknown_node(lab, object)));
+    let nodes = node_allocations(lab, previous).map_err(|error| no_pod_cidr(lab, &error))?;
+    faults.extend(
+        sorted
+            .iter()
+            .filter_map(|object| too_many_replicas(&nodes, object)),
+    );
+    faults.or(())?;
+
+    let mut faults = Diagnostics::new();
+    let runs: Vec<PodRun<'_>> = sorted.iter().flat_map(|object| pod_runs(object)).collect();
+    faults.extend(name_clashes(&runs));
+    let pods = place_all(lab, &nodes, &runs, previous, &mut faults);
+    let label_sets = runs.iter().map(|run| run.security_labels.clone()).collect();
+    let Some(identities) = identities(&label_sets, &previous.identities) else {
+        faults.extend(runs.first().map(PodRun::too_many_label_sets));
+        return Err(faults);
+    };
+    faults.or(())?;
+    Ok(assemble(
+        lab,
+        &runs,
+        Allocations {
+            nodes,
+            pods,
+            identities,
+        },
+    ))
+}
+
+/// A pod that an object asks for.
+pub(crate) struct PodRun<'a> {
+    pub(crate) object: &'a Object,
+    name: String,
+    pub(crate) wanted: Wanted<'a>,
+    security_labels: Vec<String>,
+}
+
+impl PodRun<'_> {
+    fn too_many_label_sets(&self) -> Diagnostic {
+        let message = "all security identities are exhausted: there are 65280, and each set of \
+                       labels takes one";
+        self.object
+            .fault(&self.object.origin.name, message.to_owned())
+    }
+}
+
+/// The pods that an object asks for, oldest first.
+fn pod_runs(object: &Object) -> Vec<PodRun<'_>> {
+    let mut labels = object.template.labels.clone();
+    let names = match object.kind {
+        Kind::Pod => vec![object.name.clone()],
+        Kind::Deployment { replicas } => {
+            let hash = template_hash(&object.template.canonical);
+            labels.insert("pod-template-hash".to_owned(), hash.clone());
+            pod_names(&object.namespace, &object.name, &hash, replicas)
+        }
+    };
+    let owner = matches!(object.kind, Kind::Deployment { .. }).then(|| object.key());
+    let run = |name: String| PodRun {
+        object,
+        wanted: Wanted {
+            namespace: &object.namespace,
+            key: format!("{}/{name}", object.namespace),
+            owner: owner.clone(),
+            labels: labels.clone(),
+            node_name: object.template.node_name.as_deref(),
+            anti_affinity: &object.template.anti_affinity,
+        },
+        security_labels: security_labels(
+            &object.namespace,
+            &object.template.service_account,
+            &labels,
+        ),
+        name,
+    };
+    names.into_iter().map(run).collect()
+}
+
+/// podCIDR and `cilium_host` of every cluster node.
+fn node_allocations(
+    lab: &Lab,
+    previous: &Allocations,
+) -> Result<BTreeMap<String, NodeAllocation>, IpamError> {
+    let names: Vec<&str> = lab.cluster_nodes().map(|node| node.name.as_str()).collect();
+    let cidrs = pod_cidrs(&names, |node| {
+        previous.nodes.get(node).map(|node| node.pod_cidr)
+    })?;
+    let with_host = cidrs.into_iter().map(|(node, pod_cidr)| {
+        let before = previous.nodes.get(node).map(|node| node.cilium_host);
+        let cilium_host = cilium_host(node, pod_cidr, before)?;
+        Ok((
+            node.to_owned(),
+            NodeAllocation {
+                pod_cidr,
+                cilium_host,
+            },
+        ))
+    });
+    with_host.collect()
+}
+
+/// Leaves pods where they were, then places those bound to a node, then the rest,
+/// so that spreading takes the bound ones into account.
+fn place_all(
+    lab: &Lab,
+    nodes: &BTreeMap<String, NodeAllocation>,
+    runs: &[PodRun<'_>],
+    previous: &Allocations,
+    faults: &mut Diagnostics,
+) -> BTreeMap<String, PodAllocation> {
+    let in_lab_order = lab.cluster_nodes().filter_map(|node| {
+        nodes
+            .get(&node.name)
+            .map(|allocation| (node.name.as_str(), allocation))
+    });
+    let mut placement = Placement::new(in_lab_order);
+    let mut placed = BTreeMap::new();
+    for run in runs {
+        let before = previous.pods.get(&run.wanted.key);
+        if let Some(kept) = before.and_then(|before| placement.keep(&run.wanted, before)) {
+            placed.insert(run.wanted.key.clone(), kept);
+        }
+    }
+    let (bound, free): (Vec<_>, Vec<_>) = runs
+        .iter()
+        .filter(|run| !placed.contains_key(&run.wanted.key))
+        .partition(|run| run.wanted.node_name.is_some());
+    // One pod that runs nowhere speaks for all of its object's.
+    let mut failed = BTreeSet::new();
+    for run in bound.into_iter().chain(free) {
+        if failed.contains(&run.object.key()) {
+            continue;
+        }
+        match placement.place(&run.wanted) {
+            Ok(allocation) => {
+                placed.insert(run.wanted.key.clone(), allocation);
+            }
+            Err(error) => {
+                failed.insert(run.object.key());
+                faults.push(unplaceable(run, &error));
+            }
+        }
+    }
+    placed
+}
+
+/// Writes the result down, node by node.
+fn assemble(lab: &Lab, runs: &[PodRun<'_>], allocations: Allocations) -> Cluster {
+    let mut pods = Vec::with_capacity(runs.len());
+    let mut pods_of: BTreeMap<&str, Vec<Pod>> = BTreeMap::new();
+    for run in runs {
+        let Some(allocation) = allocations.pods.get(&run.wanted.key) else {
+            continue;
+        };
+        pods.push(pod_placement(run, allocation));
+        let identity = allocations.identities[&identity::key(&run.security_labels)];
+        pods_of
+            .entry(&allocation.node)
+            .or_default()
+            .push(pod_state(run, allocation, identity));
+    }
+    pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let peers: Vec<(Peer, bool)> = lab
+        .cluster_nodes()
+        .map(|node| (peer(node, &allocations), node.role == Role::ControlPlane))
+        .collect();
+    let mut node_states = NodeStates::new();
+    for (this, control_plane) in &peers {
+        let mut pods = pods_of.remove(this.name.as_str()).unwrap_or_default();
+        pods.sort_by_key(Pod::key);
+        let others = peers
+            .iter()
+            .map(|(peer, _)| peer)
+            .filter(|peer| peer.name != this.name);
+        let state = NodeState {
+            version: NODE_STATE_VERSION,
+            lab: lab.name.clone(),
+            node: node_identity(this, *control_plane),
+            peers: others.cloned().collect(),
+            pods,
+            dns: pod_dns(),
+            datapath: datapath_settings(lab, this.pod_cidr),
+        };
+        node_states.insert(this.name.clone(), state);
+    }
+    Cluster {
+        allocations,
+        node_states,
+        pods,
+    }
+}
+
+fn pod_placement(run: &PodRun<'_>, allocation: &PodAllocation) -> PodPlacement {
+    PodPlacement {
+        namespace: run.object.namespace.clone(),
+        name: run.name.clone(),
+        node: allocation.node.clone(),
+        address: allocation.address,
+        labels: run.wanted.labels.clone(),
+        owner: run.wanted.owner.is_some().then(|| run.object.name.clone()),
+    }
+}
+
+fn pod_state(run: &PodRun<'_>, allocation: &PodAllocation, identity: u32) -> Pod {
+    Pod {
+        namespace: run.object.namespace.clone(),
+        name: run.name.clone(),
+        address: allocation.address,
+        interface: lxc_interface(&run.wanted.key),
+        endpoint_id: allocation.endpoint_id,
+        identity,
+        labels: run.security_labels.clone(),
+        workload: run.object.template.workload.clone(),
+    }
+}
+
+fn peer(node: &Node, allocations: &Allocations) -> Peer {
+    let allocation = &allocations.nodes[&node.name];
+    Peer {
+        name: node.name.clone(),
+        address: node
+            .address
+            .expect("a validated lab gives every cluster node an address"),
+        pod_cidr: allocation.pod_cidr,
+        cilium_host: allocation.cilium_host,
+    }
+}
+
+fn node_identity(node: &Peer, control_plane: bool) -> NodeIdentity {
+    NodeIdentity {
+        name: node.name.clone(),
+        address: node.address,
+        pod_cidr: node.pod_cidr,
+        cilium_host: node.cilium_host,
+        control_plane,
+    }
+}
+
+/// The kubelet's `clusterDNS` and `clusterDomain` under `dnsPolicy: ClusterFirst`.
+fn pod_dns() -> PodDns {
+    PodDns {
+        nameserver: CLUSTER_DNS,
+        search: vec!["svc.cluster.local".to_owned(), "cluster.local".to_owned()],
+        ndots: 5,
+    }
+}

@@ -1,0 +1,83 @@
+//! Cilium's Helm values to what the datapath of one node does.
+
+use ipnet::Ipv4Net;
+use lab_model::lab::{Lab, Role};
+use lab_model::node_state::{DatapathSettings, IpMasqAgent};
+use lab_model::values::{IpMasqAgentConfig, Values};
+use serde::Serialize;
+
+/// Entries of the NAT map and of each conntrack map unless `bpf.natMax`,
+/// `bpf.ctTcpMax` or `bpf.ctAnyMax` say otherwise.
+///
+/// Cilium sizes these maps by the machine's memory and never below 131072
+/// (`LimitTableAutoGlobalTCPMin`). LRU maps allocate all entries when they are
+/// made, about 100 bytes each, and here every node of a lab has its own on one
+/// kernel; hence half of that. A masqueraded flow takes two NAT entries.
+pub const DEFAULT_MAP_ENTRIES: u32 = 65_536;
+
+/// What the datapath does on the node with this podCIDR.
+pub(crate) fn datapath_settings(lab: &Lab, pod_cidr: Ipv4Net) -> DatapathSettings {
+    let values = &lab.values;
+    let explicit = values.ipv4_native_routing_cidr;
+    let or_default = |max: Option<u32>| max.unwrap_or(DEFAULT_MAP_ENTRIES);
+    DatapathSettings {
+        devices: devices(lab),
+        masquerade: values.enable_ipv4_masquerade && values.bpf.masquerade,
+        // With the agent, its CIDRs decide, so that only an explicit
+        // native-routing CIDR still excludes; without it, the node's own range
+        // stands in (Cilium's `RemoteSNATDstAddrExclusionCIDRv4`).
+        snat_exclusion: if values.ip_masq_agent.enabled {
+            explicit
+        } else {
+            Some(explicit.unwrap_or(pod_cidr))
+        },
+        native_routing_cidr: Some(explicit.unwrap_or(pod_cidr)),
+        ip_masq_agent: ip_masq_agent(values),
+        snat_ports: values.snat_ports(),
+        fragment_tracking: values.fragment_tracking,
+        host_legacy_routing: values.bpf.host_legacy_routing,
+        nat_max: or_default(values.bpf.nat_max),
+        ct_tcp_max: or_default(values.bpf.ct_tcp_max),
+        ct_any_max: or_default(values.bpf.ct_any_max),
+    }
+}
+
+/// The managed devices: those named, else every interface that nodes have, as
+/// Cilium finds them: `eth0` where the lab has an outside, and `eth1`.
+fn devices(lab: &Lab) -> Vec<String> {
+    if !lab.values.devices.is_empty() {
+        return lab.values.devices.clone();
+    }
+    let has_outside = lab.nodes.iter().any(|node| node.role == Role::World);
+    let devices: &[&str] = if has_outside {
+        &["eth0", "eth1"]
+    } else {
+        &["eth1"]
+    };
+    devices.iter().map(|&device| device.to_owned()).collect()
+}
+
+fn ip_masq_agent(values: &Values) -> Option<IpMasqAgent> {
+    let agent = &values.ip_masq_agent;
+    agent.enabled.then(|| IpMasqAgent {
+        config: agent.config.as_ref().map(config_map_text),
+    })
+}
+
+/// The text that Cilium's Helm chart puts into the `ip-masq-agent` ConfigMap:
+/// the given values as compact JSON.
+fn config_map_text(config: &IpMasqAgentConfig) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Text<'a> {
+        #[serde(rename = "nonMasqueradeCIDRs")]
+        non_masquerade_cidrs: &'a [Ipv4Net],
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        masq_link_local: bool,
+    }
+    let text = Text {
+        non_masquerade_cidrs: &config.non_masquerade_cidrs,
+        masq_link_local: config.masq_link_local,
+    };
+    serde_json::to_string(&text).expect("strings and booleans are always JSON")
+}

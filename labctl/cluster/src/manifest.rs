@@ -1,0 +1,116 @@
+//! Manifests to [`Object`]s: ordinary Kubernetes YAML, several documents to a file.
+
+mod convert;
+mod kubernetes;
+mod workload;
+
+use lab_model::diagnostic::{Diagnostic, Diagnostics};
+use lab_model::document::{At, Document};
+
+use crate::object::Object;
+
+/// Kinds that labctl obeys, with their `apiVersion`.
+const KINDS: [(&str, &str); 2] = [("Pod", "v1"), ("Deployment", "apps/v1")];
+
+/// Other kinds that manifests often have, to tell "not available yet" from a
+/// misspelt kind.
+const OTHER_KINDS: [&str; 25] = [
+    "CiliumClusterwideNetworkPolicy",
+    "CiliumL2AnnouncementPolicy",
+    "CiliumLoadBalancerIPPool",
+    "CiliumLocalRedirectPolicy",
+    "CiliumNetworkPolicy",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "CronJob",
+    "DaemonSet",
+    "EndpointSlice",
+    "Endpoints",
+    "Gateway",
+    "HTTPRoute",
+    "Ingress",
+    "Job",
+    "Namespace",
+    "NetworkPolicy",
+    "ReplicaSet",
+    "Role",
+    "RoleBinding",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+    "StatefulSet",
+];
+
+/// The objects of a manifest, in the order of the text.
+///
+/// # Errors
+/// Every fault that shows in the file alone: YAML that cannot be read, kinds that
+/// are not available, fields that are unknown, missing or of the wrong type,
+/// names, labels, selectors and images that cannot be right.
+pub fn parse(file_name: &str, text: &str) -> Result<Vec<Object>, Diagnostics> {
+    let mut objects = Vec::new();
+    let mut faults = Diagnostics::new();
+    for document in Document::parse_all(file_name, text)? {
+        match read(&document) {
+            Ok(object) => objects.push(object),
+            Err(found) => faults.extend(found),
+        }
+    }
+    faults.or(objects)
+}
+
+fn read(document: &Document) -> Result<Object, Diagnostics> {
+    let at = document.at();
+    match kind(&at)? {
+        "Pod" => convert::pod(&document.read()?, document),
+        _ => convert::deployment(&document.read()?, document),
+    }
+}
+
+/// The object's kind, once it is one of [`KINDS`] with the right `apiVersion`.
+fn kind<'a>(at: &At<'a>) -> Result<&'a str, Diagnostic> {
+    let Some(kind) = at.key("kind").as_str() else {
+        let available = KINDS.map(|(kind, _)| kind).join(", ");
+        let help = format!("every object has an apiVersion and a kind: one of {available}");
+        return Err(at
+            .key("kind")
+            .fault("the object has no kind")
+            .with_help(help));
+    };
+    let Some((_, version)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        return Err(unknown_kind(&at.key("kind"), kind));
+    };
+    match at.key("apiVersion").as_str() {
+        Some(given) if given == *version => Ok(kind),
+        Some(given) => {
+            let message = format!("a {kind} cannot have the apiVersion `{given}`");
+            Err(at
+                .key("apiVersion")
+                .fault(message)
+                .with_help(format!("write `{version}`")))
+        }
+        None => {
+            let help = format!("write `apiVersion: {version}`");
+            Err(at
+                .key("kind")
+                .fault(format!("the {kind} has no apiVersion"))
+                .with_help(help))
+        }
+    }
+}
+
+fn unknown_kind(at: &At<'_>, kind: &str) -> Diagnostic {
+    let available = || KINDS.iter().map(|(kind, _)| *kind);
+    let listed = format!(
+        "labctl has {}",
+        available().collect::<Vec<_>>().join(" and ")
+    );
+    if OTHER_KINDS.contains(&kind) {
+        return at
+            .fault(format!("kind `{kind}` is not available yet"))
+            .with_help(listed);
+    }
+    at.fault(format!("unknown kind `{kind}`"))
+        .with_suggestion(kind, available(), || Some(listed))
+}

@@ -1,0 +1,334 @@
+//! What is read to what is meant: names and labels that Kubernetes would accept,
+//! selectors that select, images that labctl has.
+
+use std::collections::BTreeMap;
+
+use lab_model::diagnostic::Diagnostics;
+use lab_model::document::{At, Document};
+
+use super::kubernetes::{
+    self, Affinity, LabelSelector, MatchExpression, ObjectMeta, Operator, PodSpec,
+};
+use super::workload::workload;
+use crate::names::{
+    MAX_HOST_NAME, is_dns1123_label, is_dns1123_subdomain, is_label_key, is_label_value,
+};
+use crate::object::{Kind, Object, Origin, PodTemplate};
+use crate::selector::{Condition, Labels, Requirement, Selector};
+
+const HOST_NAME_LABEL: &str = "kubernetes.io/hostname";
+const LOWER_CASE: &str = "use lower case letters, digits, `-` and `.`, with a letter or digit at \
+                          each end of every part";
+const LABEL_KEY: &str = "a label's key is `name` or `prefix/name`, of letters, digits, `-`, `_` \
+                         and `.`, at most 63 after the slash";
+const LABEL_VALUE: &str = "a label's value has at most 63 letters, digits, `-`, `_` and `.`, with \
+                           a letter or digit at each end";
+
+/// A Pod.
+pub(super) fn pod(pod: &kubernetes::Pod, document: &Document) -> Result<Object, Diagnostics> {
+    let at = document.at();
+    let mut faults = Diagnostics::new();
+    let namespace = metadata(&pod.metadata, &at.key("metadata"), &mut faults);
+    let name_at = at.key("metadata").key("name");
+    if pod.metadata.name.len() > MAX_HOST_NAME {
+        let message = "a pod's name is its host name as well, and has at most 63 characters";
+        faults.push(name_at.fault(message));
+    }
+    let labels = labels(
+        pod.metadata.labels.as_ref(),
+        &at.key("metadata").key("labels"),
+        &mut faults,
+    );
+    let template = template(labels, &pod.spec, &at, &mut faults);
+    object(
+        pod.metadata.name.clone(),
+        namespace,
+        Kind::Pod,
+        template,
+        document,
+        &at.key("spec"),
+        faults,
+    )
+}
+
+/// A Deployment.
+pub(super) fn deployment(
+    deployment: &kubernetes::Deployment,
+    document: &Document,
+) -> Result<Object, Diagnostics> {
+    let at = document.at();
+    let mut faults = Diagnostics::new();
+    let spec = &deployment.spec;
+    let namespace = metadata(&deployment.metadata, &at.key("metadata"), &mut faults);
+    labels(
+        deployment.metadata.labels.as_ref(),
+        &at.key("metadata").key("labels"),
+        &mut faults,
+    );
+
+    let template_at = at.key("spec").key("template");
+    let labels_at = template_at.key("metadata").key("labels");
+    let labels = labels(
+        spec.template.metadata.labels.as_ref(),
+        &labels_at,
+        &mut faults,
+    );
+    let selector_at = at.key("spec").key("selector");
+    let selector = selector(&spec.selector, &selector_at, &mut faults);
+    if selector.requirements.is_empty() {
+        let help = "repeat the template's labels in `matchLabels`";
+        faults.push(
+            selector_at
+                .key_fault("the selector is empty")
+                .with_help(help),
+        );
+    } else if !selector.matches(&labels) {
+        let message = "the selector does not match the template's labels";
+        let label = "the Deployment would never find its own pods";
+        let fault = selector_at.key_fault(message).with_label(label);
+        faults.push(fault.with_related(labels_at.key_span(), "the labels"));
+    }
+    let template = template(labels, &spec.template.spec, &template_at, &mut faults);
+    let kind = Kind::Deployment {
+        replicas: spec.replicas.unwrap_or(1),
+    };
+    let name = deployment.metadata.name.clone();
+    object(
+        name,
+        namespace,
+        kind,
+        template,
+        document,
+        &template_at.key("spec"),
+        faults,
+    )
+}
+
+fn object(
+    name: String,
+    namespace: String,
+    kind: Kind,
+    template: Option<PodTemplate>,
+    document: &Document,
+    pod_spec: &At<'_>,
+    faults: Diagnostics,
+) -> Result<Object, Diagnostics> {
+    let at = document.at();
+    let name_at = at.key("metadata").key("name");
+    let or_name = |at: At<'_>| {
+        if at.exists() {
+            at.span()
+        } else {
+            name_at.span()
+        }
+    };
+    let origin = Origin {
+        source: document.source().clone(),
+        name: name_at.span(),
+        node_name: or_name(pod_spec.key("nodeName")),
+        replicas: or_name(at.key("spec").key("replicas")),
+    };
+    let template = faults
+        .or(template)?
+        .expect("a template without faults has been made");
+    Ok(Object {
+        namespace,
+        name,
+        kind,
+        template,
+        origin,
+    })
+}
+
+/// Checks an object's name and namespace, and gives the namespace.
+fn metadata(meta: &ObjectMeta, at: &At<'_>, faults: &mut Diagnostics) -> String {
+    if !is_dns1123_subdomain(&meta.name) {
+        let message = format!("`{}` cannot be the name of an object", meta.name);
+        faults.push(at.key("name").fault(message).with_help(LOWER_CASE));
+    }
+    let namespace = meta.namespace.as_deref().unwrap_or("default");
+    if !is_dns1123_label(namespace) {
+        let message = format!("`{namespace}` cannot be the name of a namespace");
+        let help = "use at most 63 lower case letters, digits and `-`";
+        faults.push(at.key("namespace").fault(message).with_help(help));
+    }
+    namespace.to_owned()
+}
+
+fn labels(labels: Option<&Labels>, at: &At<'_>, faults: &mut Diagnostics) -> Labels {
+    for (key, value) in labels.into_iter().flatten() {
+        label(key, value, &at.key(key), faults);
+    }
+    labels.cloned().unwrap_or_default()
+}
+
+fn label(key: &str, value: &str, at: &At<'_>, faults: &mut Diagnostics) {
+    if !is_label_key(key) {
+        let message = format!("`{key}` cannot be a label's key");
+        faults.push(at.key_fault(message).with_help(LABEL_KEY));
+    }
+    if !is_label_value(value) {
+        let message = format!("`{value}` cannot be a label's value");
+        faults.push(at.fault(message).with_help(LABEL_VALUE));
+    }
+}
+
+fn selector(selector: &LabelSelector, at: &At<'_>, faults: &mut Diagnostics) -> Selector {
+    let equal = selector.match_labels.iter().flatten().map(|(key, value)| {
+        label(key, value, &at.key("matchLabels").key(key), faults);
+        Requirement {
+            key: key.clone(),
+            condition: Condition::In(vec![value.clone()]),
+        }
+    });
+    let mut requirements: Vec<Requirement> = equal.collect();
+    for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        let at = at.key("matchExpressions").index(index);
+        requirements.push(requirement(expression, &at, faults));
+    }
+    Selector { requirements }
+}
+
+fn requirement(given: &MatchExpression, at: &At<'_>, faults: &mut Diagnostics) -> Requirement {
+    let values = given.values.clone().unwrap_or_default();
+    let takes_values = matches!(given.operator, Operator::In | Operator::NotIn);
+    if takes_values && values.is_empty() {
+        faults.push(
+            at.key("operator")
+                .fault("this operator needs at least one of `values`"),
+        );
+    }
+    if !takes_values && !values.is_empty() {
+        faults.push(
+            at.key("values")
+                .key_fault("`values` must be left out with this operator"),
+        );
+    }
+    if !is_label_key(&given.key) {
+        let message = format!("`{}` cannot be a label's key", given.key);
+        faults.push(at.key("key").fault(message).with_help(LABEL_KEY));
+    }
+    for (index, value) in values
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| !is_label_value(value))
+    {
+        let message = format!("`{value}` cannot be a label's value");
+        faults.push(
+            at.key("values")
+                .index(index)
+                .fault(message)
+                .with_help(LABEL_VALUE),
+        );
+    }
+    let condition = match given.operator {
+        Operator::In => Condition::In(values),
+        Operator::NotIn => Condition::NotIn(values),
+        Operator::Exists => Condition::Exists,
+        Operator::DoesNotExist => Condition::DoesNotExist,
+    };
+    Requirement {
+        key: given.key.clone(),
+        condition,
+    }
+}
+
+/// The pod at `at`, whose `spec` this is; `None` when there is a fault in it.
+fn template(
+    labels: BTreeMap<String, String>,
+    spec: &PodSpec,
+    at: &At<'_>,
+    faults: &mut Diagnostics,
+) -> Option<PodTemplate> {
+    let spec_at = at.key("spec");
+    let service_account = spec
+        .service_account_name
+        .clone()
+        .unwrap_or_else(|| "default".to_owned());
+    if !is_dns1123_subdomain(&service_account) {
+        let message = format!("`{service_account}` cannot be the name of a service account");
+        let fault = spec_at.key("serviceAccountName").fault(message);
+        faults.push(fault.with_help(LOWER_CASE));
+    }
+    let anti_affinity = anti_affinity(spec.affinity.as_ref(), &spec_at.key("affinity"), faults);
+    let containers_at = spec_at.key("containers");
+    let container = match spec.containers.as_slice() {
+        [container] => container,
+        [] => {
+            faults.push(containers_at.key_fault("a pod needs a container"));
+            return None;
+        }
+        [_, ..] => {
+            let message = "pods of more than one container are not available yet";
+            faults.push(containers_at.key_fault(message));
+            return None;
+        }
+    };
+    let container_at = containers_at.index(0);
+    if !is_dns1123_label(&container.name) {
+        let message = format!("`{}` cannot be the name of a container", container.name);
+        let help = "use at most 63 lower case letters, digits and `-`";
+        faults.push(container_at.key("name").fault(message).with_help(help));
+    }
+    match workload(container, &container_at) {
+        Ok(workload) => Some(PodTemplate {
+            labels,
+            node_name: spec.node_name.clone(),
+            service_account,
+            anti_affinity,
+            workload,
+            canonical: canonical(at.to_json()).to_string(),
+        }),
+        Err(fault) => {
+            faults.push(fault);
+            None
+        }
+    }
+}
+
+fn anti_affinity(
+    affinity: Option<&Affinity>,
+    at: &At<'_>,
+    faults: &mut Diagnostics,
+) -> Vec<Selector> {
+    let at = at
+        .key("podAntiAffinity")
+        .key("requiredDuringSchedulingIgnoredDuringExecution");
+    let terms = affinity
+        .and_then(|affinity| affinity.pod_anti_affinity.as_ref())
+        .and_then(|anti_affinity| anti_affinity.required.as_deref())
+        .unwrap_or_default();
+    let mut selectors = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        let at = at.index(index);
+        if term.topology_key != HOST_NAME_LABEL {
+            let message = format!("topologyKey `{}` is not available yet", term.topology_key);
+            let help = format!("nodes of a lab differ in `{HOST_NAME_LABEL}`");
+            faults.push(at.key("topologyKey").fault(message).with_help(help));
+        }
+        // Without a selector a term means no pods, unlike with an empty one.
+        let selector_at = at.key("labelSelector");
+        selectors.extend(
+            term.label_selector
+                .as_ref()
+                .map(|given| selector(given, &selector_at, faults)),
+        );
+    }
+    selectors
+}
+
+/// The same value with the keys of every map sorted.
+fn canonical(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<String, Value> = map
+                .into_iter()
+                .map(|(key, value)| (key, canonical(value)))
+                .collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}

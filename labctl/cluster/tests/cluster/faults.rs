@@ -1,0 +1,380 @@
+//! Every fault at once, with its place and what to do, word for word.
+
+use lab_cluster::{Allocations, compute, parse};
+
+use crate::{CURL_POD, objects, study_lab, webpod};
+
+#[track_caller]
+fn assert_parse_fails(manifest: &str, expected: &str) {
+    let faults = parse("lab.yaml", manifest).expect_err("the manifest has faults");
+    assert_eq!(
+        faults.render(false),
+        expected,
+        "got:\n{}",
+        faults.render(false)
+    );
+}
+
+#[track_caller]
+fn assert_compute_fails(manifests: &[&str], expected: &str) {
+    let objects = objects(manifests);
+    let faults =
+        compute(&study_lab(), &objects, &Allocations::default()).expect_err("there are faults");
+    assert_eq!(
+        faults.render(false),
+        expected,
+        "got:\n{}",
+        faults.render(false)
+    );
+}
+
+#[test]
+fn all_faults_of_a_file_come_at_once() {
+    assert_parse_fails(
+        "\
+apiVersion: v1
+kind: Service
+metadata:
+  name: webpod
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: Curl_Pod
+  labels:
+    app: a;b
+spec:
+  containers:
+  - name: curl
+    image: traefik/whoamy
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: webpod
+spec:
+  selector:
+    matchLabels:
+      app: webpod
+  template:
+    metadata:
+      labels:
+        app: web
+    spec:
+      containers:
+      - name: webpod
+        image: nginx
+",
+        "\
+error: kind `Service` is not available yet
+ --> lab.yaml:2:7
+  |
+2 | kind: Service
+  |       ^^^^^^^
+  |
+  = help: labctl has Pod and Deployment
+
+error: `Curl_Pod` cannot be the name of an object
+ --> lab.yaml:9:9
+  |
+9 |   name: Curl_Pod
+  |         ^^^^^^^^
+  |
+  = help: use lower case letters, digits, `-` and `.`, with a letter or digit at each end of every part
+
+error: `a;b` cannot be a label's value
+  --> lab.yaml:11:10
+   |
+11 |     app: a;b
+   |          ^^^
+   |
+   = help: a label's value has at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at each end
+
+error: labctl has no built-in workload for the image `traefik/whoamy`
+  --> lab.yaml:15:12
+   |
+15 |     image: traefik/whoamy
+   |            ^^^^^^^^^^^^^^
+   |
+   = help: did you mean `traefik/whoami`?
+
+error: the selector does not match the template's labels
+  --> lab.yaml:22:3
+   |
+22 |   selector:
+   |   ^^^^^^^^ the Deployment would never find its own pods
+...
+27 |       labels:
+   |       ------ the labels
+",
+    );
+}
+
+#[test]
+fn unknown_and_unavailable_fields() {
+    assert_parse_fails(
+        "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: curl-pod
+spec:
+  nodename: k8s-ctr
+  hostNetwork: true
+  dnsPolicy: None
+  containers:
+  - name: curl
+    image: nicolaka/netshoot
+    port: 80
+",
+        "\
+error: unknown key `nodename` in `spec`
+ --> lab.yaml:6:3
+  |
+6 |   nodename: k8s-ctr
+  |   ^^^^^^^^
+  |
+  = help: did you mean `nodeName`?
+
+error: `spec.hostNetwork` is not available yet
+ --> lab.yaml:7:3
+  |
+7 |   hostNetwork: true
+  |   ^^^^^^^^^^^
+
+error: `spec.dnsPolicy` cannot be `None`
+ --> lab.yaml:8:14
+  |
+8 |   dnsPolicy: None
+  |              ^^^^
+  |
+  = help: it is one of `ClusterFirst`
+
+error: unknown key `port` in `spec.containers[0]`
+  --> lab.yaml:12:5
+   |
+12 |     port: 80
+   |     ^^^^
+   |
+   = help: did you mean `ports`?
+",
+    );
+}
+
+#[test]
+fn kinds_versions_and_numbers() {
+    assert_parse_fails(
+        "\
+kind: Pood
+---
+apiVersion: v1
+kind: Deployment
+---
+kind: Pod
+---
+metadata: {name: x}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: -1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: nginx, ports: [{containerPort: 70000}]}]
+",
+        "\
+error: unknown kind `Pood`
+ --> lab.yaml:1:7
+  |
+1 | kind: Pood
+  |       ^^^^
+  |
+  = help: did you mean `Pod`?
+
+error: a Deployment cannot have the apiVersion `v1`
+ --> lab.yaml:3:13
+  |
+3 | apiVersion: v1
+  |             ^^
+  |
+  = help: write `apps/v1`
+
+error: the Pod has no apiVersion
+ --> lab.yaml:6:7
+  |
+6 | kind: Pod
+  |       ^^^
+  |
+  = help: write `apiVersion: v1`
+
+error: the object has no kind
+ --> lab.yaml:8:1
+  |
+8 | metadata: {name: x}
+  | ^^^^^^^^^^^^^^^^^^^
+  |
+  = help: every object has an apiVersion and a kind: one of Pod, Deployment
+
+error: `spec.replicas` must be between 0 and 2147483647, not -1
+  --> lab.yaml:14:13
+   |
+14 |   replicas: -1
+   |             ^^
+
+error: `spec.template.spec.containers[0].ports[0].containerPort` must be between 1 and 65535, not 70000
+  --> lab.yaml:19:70
+   |
+19 |       containers: [{name: web, image: nginx, ports: [{containerPort: 70000}]}]
+   |                                                                      ^^^^^
+",
+    );
+}
+
+#[test]
+fn commands_that_a_workload_does_not_run() {
+    assert_parse_fails(
+        "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  containers:
+  - {name: a, image: nicolaka/netshoot, command: [iperf3, -s]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b}
+spec:
+  containers:
+  - {name: b, image: traefik/whoami, args: [--port, eighty]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: c}
+spec:
+  containers:
+  - {name: c, image: nginx, args: [-t]}
+",
+        "\
+error: nicolaka/netshoot only waits here; it does not run `iperf3 -s`
+ --> lab.yaml:6:41
+  |
+6 |   - {name: a, image: nicolaka/netshoot, command: [iperf3, -s]}
+  |                                         ^^^^^^^
+  |
+  = help: leave the command out and use `labctl exec`
+
+error: --port must be a number between 1 and 65535, not `eighty`
+  --> lab.yaml:13:45
+   |
+13 |   - {name: b, image: traefik/whoami, args: [--port, eighty]}
+   |                                             ^^^^^^
+
+error: nginx takes no other command or arguments here
+  --> lab.yaml:20:29
+   |
+20 |   - {name: c, image: nginx, args: [-t]}
+   |                             ^^^^
+",
+    );
+}
+
+#[test]
+fn nodes_that_are_not_there_or_run_no_pods() {
+    assert_compute_fails(
+        &[
+            &CURL_POD.replace("nodeName: k8s-ctr", "nodeName: k8s-w3"),
+            &CURL_POD
+                .replace("nodeName: k8s-ctr", "nodeName: router")
+                .replace("curl-pod", "other"),
+        ],
+        "\
+error: node `router` has the role router and runs no pods
+ --> lab.yaml:8:13
+  |
+8 |   nodeName: router
+  |             ^^^^^^
+  |
+  = help: pods run on k8s-ctr, k8s-w1, k8s-w2
+
+error: there is no node `k8s-w3` in lab study
+ --> lab.yaml:8:13
+  |
+8 |   nodeName: k8s-w3
+  |             ^^^^^^
+  |
+  = help: did you mean `k8s-w2`?
+",
+    );
+}
+
+#[test]
+fn objects_defined_twice() {
+    assert_compute_fails(
+        &[&format!("{CURL_POD}---\n{CURL_POD}")],
+        "\
+error: Pod `default/curl-pod` is defined twice
+  --> lab.yaml:19:9
+   |
+ 4 |   name: curl-pod
+   |         -------- first defined here
+...
+19 |   name: curl-pod
+   |         ^^^^^^^^
+",
+    );
+}
+
+#[test]
+fn more_replicas_than_addresses() {
+    assert_compute_fails(
+        &[&webpod(2_000_000_000)],
+        "\
+error: 2000000000 replicas are too many: there are 759 pod addresses
+ --> lab.yaml:6:13
+  |
+6 |   replicas: 2000000000
+  |             ^^^^^^^^^^ in the podCIDRs of 3 nodes
+",
+    );
+}
+
+#[test]
+fn a_full_range_names_the_pod_cidr_and_the_pod() {
+    let bound = webpod(254).replace("      affinity:", "      nodeName: k8s-w1\n      affinity:");
+    assert_compute_fails(
+        &[&bound],
+        "\
+error: 254 replicas are too many: there are 253 pod addresses
+ --> lab.yaml:6:13
+  |
+6 |   replicas: 254
+  |             ^^^ on node k8s-w1, in its podCIDR
+",
+    );
+    let one_too_many = CURL_POD.replace("k8s-ctr", "k8s-w1");
+    assert_compute_fails(&[&bound.replace("254", "253"), &one_too_many], "\
+error: range is full: podCIDR 10.244.1.0/24 has 254 usable addresses and none is left for default/webpod-755fc89bbf-n4xg9
+ --> lab.yaml:6:13
+  |
+6 |   replicas: 253
+  |             ^^^
+");
+}
+
+#[test]
+fn pods_that_keep_each_other_away() {
+    assert_compute_fails(
+        &[&webpod(4).replace("sample-app", "webpod")],
+        "\
+error: every node runs a pod that podAntiAffinity keeps default/webpod-67b86b988c-jsbmr away from
+ --> lab.yaml:6:13
+  |
+6 |   replicas: 4
+  |             ^
+",
+    );
+}

@@ -1,0 +1,105 @@
+//! Helm values to datapath settings.
+
+use lab_cluster::{Allocations, DEFAULT_MAP_ENTRIES};
+use lab_model::lab::{Lab, Role};
+use lab_model::node_state::{DatapathSettings, IpMasqAgent};
+use lab_model::values::Values;
+use serde_json::{Value, json};
+
+use crate::{cluster, lab, study_lab};
+
+fn settings_of(mut lab: Lab, values: Value) -> DatapathSettings {
+    lab.values = serde_json::from_value::<Values>(values).unwrap();
+    let cluster = cluster(&lab, &[], &Allocations::default());
+    cluster.node_states["k8s-ctr"].datapath.clone()
+}
+
+fn settings(values: Value) -> DatapathSettings {
+    settings_of(study_lab(), values)
+}
+
+fn net(text: &str) -> Option<ipnet::Ipv4Net> {
+    Some(text.parse().unwrap())
+}
+
+#[test]
+fn the_study_labs_values() {
+    let settings = settings(json!({
+        "ipv4NativeRoutingCIDR": "10.244.0.0/16",
+        "bpf": {"masquerade": true},
+    }));
+    assert_eq!(settings.devices, ["eth0", "eth1"]);
+    assert!(settings.masquerade && settings.fragment_tracking);
+    assert_eq!(settings.snat_exclusion, net("10.244.0.0/16"));
+    assert_eq!(settings.native_routing_cidr, net("10.244.0.0/16"));
+    assert_eq!(settings.ip_masq_agent, None);
+    assert_eq!(settings.snat_ports, (32_768, 65_535));
+    let maps = [settings.nat_max, settings.ct_tcp_max, settings.ct_any_max];
+    assert_eq!(maps, [DEFAULT_MAP_ENTRIES; 3]);
+}
+
+#[test]
+fn masquerading_takes_both_values() {
+    assert!(!settings(json!({})).masquerade);
+    let off = json!({"bpf": {"masquerade": true}, "enableIPv4Masquerade": false});
+    assert!(!settings(off).masquerade);
+}
+
+#[test]
+fn without_a_native_routing_cidr_the_nodes_own_range_is_excluded() {
+    let settings = settings(json!({"bpf": {"masquerade": true}}));
+    assert_eq!(settings.snat_exclusion, net("10.244.0.0/24"));
+    assert_eq!(settings.native_routing_cidr, net("10.244.0.0/24"));
+}
+
+#[test]
+fn with_the_agent_only_an_explicit_native_routing_cidr_is_excluded() {
+    let agent = json!({"enabled": true});
+    let implicit = settings(json!({"ipMasqAgent": agent}));
+    assert_eq!(implicit.snat_exclusion, None);
+    assert_eq!(implicit.native_routing_cidr, net("10.244.0.0/24"));
+    let explicit = settings(json!({"ipMasqAgent": agent, "ipv4NativeRoutingCIDR": "10.0.0.0/8"}));
+    assert_eq!(explicit.snat_exclusion, net("10.0.0.0/8"));
+}
+
+#[test]
+fn the_agents_config_is_the_text_of_the_originals_config_map() {
+    let settings = settings(json!({"ipMasqAgent": {
+        "enabled": true,
+        "config": {"nonMasqueradeCIDRs": ["10.10.1.0/24", "10.10.2.0/24"]},
+    }}));
+    let text = r#"{"nonMasqueradeCIDRs":["10.10.1.0/24","10.10.2.0/24"]}"#;
+    assert_eq!(
+        settings.ip_masq_agent,
+        Some(IpMasqAgent {
+            config: Some(text.to_owned())
+        })
+    );
+}
+
+#[test]
+fn an_agent_without_config_has_no_file() {
+    let settings = settings(json!({"ipMasqAgent": {"enabled": true}}));
+    assert_eq!(settings.ip_masq_agent, Some(IpMasqAgent { config: None }));
+}
+
+#[test]
+fn map_sizes_and_ports_follow_the_values() {
+    let settings = settings(json!({
+        "nodePort": {"range": "30000,64535"},
+        "bpf": {"natMax": 1000, "ctTcpMax": 2000, "ctAnyMax": 3000},
+        "devices": ["eth1"],
+    }));
+    assert_eq!(settings.snat_ports, (64_536, 65_535));
+    assert_eq!(
+        (settings.nat_max, settings.ct_tcp_max, settings.ct_any_max),
+        (1000, 2000, 3000)
+    );
+    assert_eq!(settings.devices, ["eth1"]);
+}
+
+#[test]
+fn without_an_outside_there_is_no_eth0_to_manage() {
+    let lab = lab(&[("k8s-ctr", Role::ControlPlane, Some(100))]);
+    assert_eq!(settings_of(lab, json!({})).devices, ["eth1"]);
+}

@@ -1,4 +1,20 @@
 //! Connection tracking: who opened a flow, and until when it is alive.
+//!
+//! An OUT entry is a flow that a local endpoint (or the host, when its port is
+//! reserved) opened, an IN entry one that was opened towards an endpoint. The
+//! key is always the opener's view.
+//!
+//! ```text
+//!               SYN            any other packet
+//!   (none) ──► attempt ─60 s─► established ─8000 s─►
+//!                                  │ RST, or FIN from both sides
+//!                                  ▼
+//!                                closed ─10 s─►   a new SYN starts over
+//! ```
+
+use crate::drop_reason::DropReason;
+use crate::kernel::{Kernel, Maps};
+use crate::tuple::{Direction, Tuple, protocol};
 
 /// Lifetimes in seconds, as Cilium's flags default to.
 pub mod timeout {
@@ -23,7 +39,9 @@ pub mod flag {
 }
 
 /// Value of `cilium_ct4_global` and `cilium_ct_any4_global`. "tx" is from the
-/// initiator (the key's source), "rx" is towards it.
+/// initiator (the key's source), "rx" is towards it. Counters are not atomic:
+/// when two CPUs carry the same direction of one flow at once, one count may be
+/// lost. Nothing is decided by them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CtEntry {
@@ -47,4 +65,239 @@ pub struct CtEntry {
     pub tx_flags_seen: u8,
     /// TCP flags seen from the responder, ored.
     pub rx_flags_seen: u8,
+}
+
+/// TCP flags byte, RFC 9293.
+mod tcp {
+    pub(super) const FIN: u8 = 1 << 0;
+    pub(super) const SYN: u8 = 1 << 1;
+    pub(super) const RST: u8 = 1 << 2;
+    pub(super) const ACK: u8 = 1 << 4;
+}
+
+/// What conntrack says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The first packet of a flow.
+    New,
+    /// A packet from the side that opened the flow.
+    Established,
+    /// A packet from the other side.
+    Reply,
+}
+
+/// Who sent a packet of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Initiator,
+    Responder,
+}
+
+/// Tracks a packet that a local endpoint sent.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn from_endpoint<K: Kernel>(
+    k: &K,
+    tuple: &Tuple,
+    tcp_flags: u8,
+) -> Result<Verdict, DropReason> {
+    if see(
+        k,
+        &tuple.with_direction(Direction::Out),
+        Sender::Initiator,
+        tcp_flags,
+    ) {
+        return Ok(Verdict::Established);
+    }
+    let opened_from_afar = tuple.reversed().with_direction(Direction::In);
+    if see(k, &opened_from_afar, Sender::Responder, tcp_flags) {
+        return Ok(Verdict::Reply);
+    }
+    create(
+        k,
+        &tuple.with_direction(Direction::Out),
+        Sender::Initiator,
+        tcp_flags,
+    )?;
+    Ok(Verdict::New)
+}
+
+/// Tracks a packet on its way to a local endpoint.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn to_endpoint<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Verdict, DropReason> {
+    let opened_here = tuple.reversed().with_direction(Direction::Out);
+    if see(k, &opened_here, Sender::Responder, tcp_flags) {
+        return Ok(Verdict::Reply);
+    }
+    if see(
+        k,
+        &tuple.with_direction(Direction::In),
+        Sender::Initiator,
+        tcp_flags,
+    ) {
+        return Ok(Verdict::Established);
+    }
+    create(
+        k,
+        &tuple.with_direction(Direction::In),
+        Sender::Initiator,
+        tcp_flags,
+    )?;
+    Ok(Verdict::New)
+}
+
+/// Tracks a packet of the host itself, whose port NAT reserves.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn from_host<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), DropReason> {
+    let key = tuple.with_direction(Direction::Out);
+    if see(k, &key, Sender::Initiator, tcp_flags) {
+        return Ok(());
+    }
+    create(k, &key, Sender::Initiator, tcp_flags)
+}
+
+/// Tracks a reply whose translation was just undone. It belongs to a flow that
+/// was opened here, whatever conntrack still knows: an entry lost to eviction is
+/// made again as OUT, never as IN, or else the flow's next packet would pass for
+/// a reply and leave untranslated.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn masqueraded_reply<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), DropReason> {
+    let key = tuple.reversed().with_direction(Direction::Out);
+    if see(k, &key, Sender::Responder, tcp_flags) {
+        return Ok(());
+    }
+    create(k, &key, Sender::Responder, tcp_flags)
+}
+
+/// As [`masqueraded_reply`], for a packet that [`to_endpoint`] will see again:
+/// only makes sure that the entry is there, and counts nothing.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn ensure_masqueraded<K: Kernel>(
+    k: &K,
+    tuple: &Tuple,
+    tcp_flags: u8,
+) -> Result<(), DropReason> {
+    let key = tuple.reversed().with_direction(Direction::Out);
+    let now = k.now();
+    if k.ct_update(&key, |entry| entry.lifetime > now) == Some(true) {
+        return Ok(());
+    }
+    let mut entry = CtEntry::default();
+    entry.lifetime = entry.next_lifetime(key.protocol == protocol::TCP, tcp_flags, now);
+    k.ct_create(&key, &entry)
+        .map_err(|_| DropReason::CtCreateFailed)
+}
+
+/// Whether the packet answers a flow that was opened towards its sender.
+#[inline(always)]
+pub fn is_reply<M: Maps>(maps: &M, tuple: &Tuple) -> bool {
+    let now = maps.now();
+    let key = tuple.reversed().with_direction(Direction::In);
+    maps.ct_update(&key, |entry| entry.lifetime > now) == Some(true)
+}
+
+/// Notes the packet in the entry, if there is a live one.
+#[inline(always)]
+fn see<K: Kernel>(k: &K, key: &Tuple, sender: Sender, tcp_flags: u8) -> bool {
+    let now = k.now();
+    let length = k.length();
+    let is_tcp = key.protocol == protocol::TCP;
+    k.ct_update(key, |entry| {
+        let alive = entry.lifetime > now && !(is_tcp && entry.is_reopened_by(sender, tcp_flags));
+        if alive {
+            entry.note(sender, tcp_flags, length, now);
+            entry.refresh(is_tcp, sender, tcp_flags, now);
+        }
+        alive
+    }) == Some(true)
+}
+
+#[inline(always)]
+fn create<K: Kernel>(k: &K, key: &Tuple, sender: Sender, tcp_flags: u8) -> Result<(), DropReason> {
+    let now = k.now();
+    let mut entry = CtEntry::default();
+    entry.note(sender, tcp_flags, k.length(), now);
+    entry.refresh(key.protocol == protocol::TCP, sender, tcp_flags, now);
+    k.ct_create(key, &entry)
+        .map_err(|_| DropReason::CtCreateFailed)
+}
+
+impl CtEntry {
+    /// Whether a new connection reuses the ports of a closing one.
+    #[inline(always)]
+    const fn is_reopened_by(&self, sender: Sender, tcp_flags: u8) -> bool {
+        matches!(sender, Sender::Initiator)
+            && tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+            && self.flags & (flag::RX_CLOSING | flag::TX_CLOSING) != 0
+    }
+
+    #[inline(always)]
+    fn note(&mut self, sender: Sender, tcp_flags: u8, length: u32, now: u32) {
+        match sender {
+            Sender::Initiator => {
+                self.tx_packets += 1;
+                self.tx_bytes += u64::from(length);
+                self.last_tx = now;
+                self.tx_flags_seen |= tcp_flags;
+            }
+            Sender::Responder => {
+                self.rx_packets += 1;
+                self.rx_bytes += u64::from(length);
+                self.last_rx = now;
+                self.rx_flags_seen |= tcp_flags;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn refresh(&mut self, is_tcp: bool, sender: Sender, tcp_flags: u8, now: u32) {
+        if !is_tcp {
+            self.lifetime = now + timeout::ANY;
+            return;
+        }
+        let both = flag::RX_CLOSING | flag::TX_CLOSING;
+        if self.flags & both == both {
+            return;
+        }
+        if tcp_flags & tcp::RST != 0 {
+            self.flags |= both;
+        } else if tcp_flags & tcp::FIN != 0 {
+            self.flags |= match sender {
+                Sender::Initiator => flag::TX_CLOSING,
+                Sender::Responder => flag::RX_CLOSING,
+            };
+        }
+        if tcp_flags & tcp::SYN == 0 {
+            self.flags |= flag::SEEN_NON_SYN;
+        }
+        self.lifetime = self.next_lifetime(is_tcp, tcp_flags, now);
+    }
+
+    #[inline(always)]
+    const fn next_lifetime(&self, is_tcp: bool, tcp_flags: u8, now: u32) -> u32 {
+        let both = flag::RX_CLOSING | flag::TX_CLOSING;
+        now + if !is_tcp {
+            timeout::ANY
+        } else if self.flags & both == both {
+            timeout::TCP_CLOSE
+        } else if self.flags & flag::SEEN_NON_SYN != 0 || tcp_flags & tcp::SYN == 0 {
+            timeout::TCP
+        } else {
+            timeout::TCP_SYN
+        }
+    }
 }

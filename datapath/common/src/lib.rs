@@ -11,16 +11,21 @@
 //! [`Port`]); everything else is in the machine's.
 
 pub mod address;
+pub mod checksum;
 pub mod conntrack;
 pub mod drop_reason;
 pub mod endpoint;
 pub mod fragment;
+pub mod hooks;
+pub mod ipv4;
+pub mod kernel;
 pub mod maps;
 pub mod nat;
 #[cfg(feature = "aya")]
 mod pod;
 pub mod programs;
 pub mod settings;
+pub mod transport;
 pub mod tuple;
 
 pub use address::{Address, Port};

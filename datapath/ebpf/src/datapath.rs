@@ -1,2 +1,47 @@
 #![no_std]
 #![no_main]
+//! The datapath: one thin program per hook around the logic of
+//! `lab-datapath-common`.
+
+mod maps;
+mod runtime;
+mod skb;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use lab_datapath_common::hooks;
+use lab_datapath_common::maps::{METRIC_EGRESS, METRIC_INGRESS};
+
+use crate::skb::Skb;
+
+/// Ingress of `lxc…`.
+#[classifier]
+fn cil_from_container(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = hooks::from_container(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
+}
+
+/// Egress of `lxc…`.
+#[classifier]
+fn cil_to_container(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = hooks::to_container(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Ingress of a managed device.
+#[classifier]
+fn cil_from_netdev(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = hooks::from_netdev(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Egress of a managed device.
+#[classifier]
+fn cil_to_netdev(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = hooks::to_netdev(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
+}

@@ -1,4 +1,15 @@
 //! IPv4 masquerading (SNAT) and its reverse.
+//!
+//! Leaving a managed device: [`decision`] says whether, [`mapping`] says to
+//! which address and port, [`rewrite`] and [`icmp_error`] write it. Coming in:
+//! [`reverse`]. One map holds both directions of every mapping.
+
+pub mod decision;
+pub mod egress;
+pub mod icmp_error;
+pub mod mapping;
+pub mod reverse;
+pub mod rewrite;
 
 use crate::address::{Address, Port};
 
@@ -19,7 +30,7 @@ pub struct NatEntry {
 }
 
 /// Tries to find a free port before a packet is dropped; also the highest
-/// index of `cilium_snat_v4_alloc_retries`.
+/// index of `cilium_snat_v4_alloc_retries`, where failures are counted.
 pub const COLLISION_RETRIES: u32 = 32;
 
 /// More retries than this wake the agent's garbage collection.

@@ -1,0 +1,206 @@
+//! What each program does with a packet, from parsing to the final action.
+//!
+//! Unless `HOST_LEGACY_ROUTING` is set, packets take the short way: straight
+//! into the pod's namespace, or straight to the neighbour behind a managed
+//! device (whose egress program then masquerades). Whatever is not plain, or
+//! what the stack may have to answer itself (TTL, MTU, options, own addresses),
+//! goes to the stack.
+
+use crate::conntrack;
+use crate::drop_reason::DropReason;
+use crate::endpoint::{self, Endpoint};
+use crate::ipv4::Ipv4;
+use crate::kernel::{Kernel, Packet, Route};
+use crate::nat::egress::masquerade;
+use crate::nat::reverse::{Outcome, unmasquerade};
+use crate::settings::{self, Settings};
+use crate::transport::Transport;
+use crate::tuple::protocol;
+
+/// What is to happen to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// On to the next program, and the stack.
+    Continue,
+    /// Into the namespace behind the veth of this index (`bpf_redirect_peer`).
+    ToPod {
+        /// The node-side interface.
+        ifindex: u32,
+    },
+    /// Out, with the neighbour's MAC address (`bpf_redirect_neigh`).
+    ToNeighbour(Route),
+}
+
+/// A pod sent the packet.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let settings = k.settings();
+    let transport = Transport::read(k, &ip, &settings)?;
+    let tuple = transport.tuple(&ip);
+    if let Some(tuple) = &tuple {
+        conntrack::from_endpoint(k, tuple, transport.tcp_flags)?;
+    }
+    if !takes_short_way(k, &settings, &ip) {
+        return Ok(Action::Continue);
+    }
+    if let Some(endpoint) = k.endpoint(ip.destination) {
+        if is_host(&endpoint) {
+            return Ok(Action::Continue);
+        }
+        if let Some(tuple) = &tuple {
+            conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+        }
+        return deliver(k, &mut ip, &endpoint);
+    }
+    let Some(route) = segment_length(k, &ip).and_then(|length| k.route(&ip, length)) else {
+        return Ok(Action::Continue);
+    };
+    if k.device(route.ifindex).is_none() {
+        return Ok(Action::Continue);
+    }
+    ip.decrement_ttl(k)?;
+    Ok(Action::ToNeighbour(route))
+}
+
+/// The stack hands a packet to a pod.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn to_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let settings = k.settings();
+    let transport = Transport::read(k, &ip, &settings)?;
+    if let Some(tuple) = &transport.tuple(&ip) {
+        conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+    }
+    Ok(Action::Continue)
+}
+
+/// A packet came in through a managed device.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    if !k.is_for_this_host() {
+        return Ok(Action::Continue);
+    }
+    let settings = k.settings();
+    if let Some(endpoint) = k.endpoint(ip.destination)
+        && !is_host(&endpoint)
+    {
+        return straight_to_pod(k, &settings, &mut ip, &endpoint);
+    }
+    if !settings.has(settings::flag::MASQUERADE) {
+        return Ok(Action::Continue);
+    }
+    let outcome = unmasquerade(k, &settings, &mut ip)?;
+    if outcome == Outcome::NotOurs {
+        return Ok(Action::Continue);
+    }
+    let pod = k
+        .endpoint(ip.destination)
+        .filter(|endpoint| !is_host(endpoint));
+    let short = pod.filter(|_| takes_short_way(k, &settings, &ip));
+    if let Outcome::Reply { tuple, tcp_flags } = outcome {
+        if short.is_none() && pod.is_some() {
+            conntrack::ensure_masqueraded(k, &tuple, tcp_flags)?;
+        } else {
+            conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
+        }
+    }
+    match short {
+        Some(endpoint) => deliver(k, &mut ip, &endpoint),
+        None => Ok(Action::Continue),
+    }
+}
+
+/// A packet leaves through a managed device.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn to_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let Some(device) = k.device(k.ifindex()) else {
+        return Ok(Action::Continue);
+    };
+    let settings = k.settings();
+    masquerade(k, &settings, &device, &mut ip)?;
+    Ok(Action::Continue)
+}
+
+/// A packet from outside that is addressed to a pod, over a route to its
+/// podCIDR: nothing to translate. Through the stack, `cil_to_container` tracks it.
+#[inline(always)]
+fn straight_to_pod<K: Kernel>(
+    k: &mut K,
+    settings: &Settings,
+    ip: &mut Ipv4,
+    endpoint: &Endpoint,
+) -> Result<Action, DropReason> {
+    if !takes_short_way(k, settings, ip) {
+        return Ok(Action::Continue);
+    }
+    let transport = Transport::read(k, ip, settings)?;
+    if let Some(tuple) = &transport.tuple(ip) {
+        conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+    }
+    deliver(k, ip, endpoint)
+}
+
+#[inline(always)]
+const fn is_host(endpoint: &Endpoint) -> bool {
+    endpoint.flags & endpoint::flag::HOST != 0 || endpoint.ifindex == 0
+}
+
+#[inline(always)]
+fn takes_short_way<P: Packet>(packet: &P, settings: &Settings, ip: &Ipv4) -> bool {
+    !settings.has(settings::flag::HOST_LEGACY_ROUTING)
+        && !ip.has_options()
+        && ip.ttl > 1
+        && packet.is_for_this_host()
+}
+
+/// Length of the largest IP packet that this becomes on the wire: for GSO, of
+/// one segment. `None` when the stack had better work it out.
+#[inline(always)]
+fn segment_length<P: Packet>(packet: &P, ip: &Ipv4) -> Option<u16> {
+    let gso_size = packet.gso_size();
+    if gso_size == 0 {
+        return Some(ip.total_length);
+    }
+    let transport = match ip.protocol {
+        protocol::TCP => u32::from(packet.load::<1>(ip.l4_offset() + 12)?[0] >> 4) * 4,
+        protocol::UDP => 8,
+        _ => return None,
+    };
+    u16::try_from(crate::ipv4::MIN_HEADER + transport + gso_size).ok()
+}
+
+/// Forwards into a pod's namespace: one hop, the veth's MAC addresses.
+#[inline(always)]
+fn deliver<K: Kernel>(k: &mut K, ip: &mut Ipv4, endpoint: &Endpoint) -> Result<Action, DropReason> {
+    ip.decrement_ttl(k)?;
+    let [d0, d1, d2, d3, d4, d5] = endpoint.mac;
+    let [s0, s1, s2, s3, s4, s5] = endpoint.node_mac;
+    k.store(0, &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5])
+        .map_err(|_| DropReason::WriteError)?;
+    Ok(Action::ToPod {
+        ifindex: endpoint.ifindex,
+    })
+}

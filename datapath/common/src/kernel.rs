@@ -1,0 +1,139 @@
+//! What the packet logic asks of the kernel. The programs answer with an skb and
+//! BPF maps, host tests with a byte vector and hash maps.
+
+use crate::address::Address;
+use crate::conntrack::CtEntry;
+use crate::endpoint::Endpoint;
+use crate::fragment::{FragmentKey, Ports};
+use crate::ipv4::Ipv4;
+use crate::nat::NatEntry;
+use crate::settings::{Device, Settings};
+use crate::tuple::Tuple;
+
+/// The kernel refused a write: to the packet or to a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// Flags of [`Packet::l4_csum_replace`], with the size of the change (2 or 4)
+/// in the low bits; values of `enum` in `linux/bpf.h`.
+pub mod csum {
+    /// The change is to an address: part of the pseudo-header, and so of the
+    /// checksum even while the kernel leaves it for the device to finish
+    /// (`CHECKSUM_PARTIAL`).
+    pub const PSEUDO_HDR: u64 = 1 << 4;
+    /// A checksum of 0 means "none" and stays; one that becomes 0 is written
+    /// as 0xffff (UDP, RFC 768).
+    pub const MARK_MANGLED_0: u64 = 1 << 5;
+    /// A 16-bit change.
+    pub const SIZE_2: u64 = 2;
+    /// A 32-bit change.
+    pub const SIZE_4: u64 = 4;
+}
+
+/// One packet, Ethernet header first. Offsets count from there.
+pub trait Packet {
+    /// Copies `N` bytes out; `None` past the end.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Overwrites `N` bytes. Leaves every checksum alone.
+    ///
+    /// # Errors
+    /// [`Refused`] past the end, or when the kernel has no memory to make the
+    /// packet writable.
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused>;
+
+    /// `bpf_l4_csum_replace`: corrects the transport checksum at `offset` for a
+    /// change `from` → `to` (words as they lie in memory). See [`csum`].
+    ///
+    /// # Errors
+    /// [`Refused`], as for [`Packet::store`].
+    fn l4_csum_replace(
+        &mut self,
+        offset: u32,
+        from: u32,
+        to: u32,
+        flags: u64,
+    ) -> Result<(), Refused>;
+
+    /// Bytes, Ethernet header included. A GSO packet is one packet.
+    fn length(&self) -> u32;
+
+    /// Payload bytes per segment of a GSO packet, else 0.
+    fn gso_size(&self) -> u32;
+
+    /// Whether the Ethernet destination is this node (`PACKET_HOST`): a bridge
+    /// also floods frames that are for others.
+    fn is_for_this_host(&self) -> bool;
+
+    /// The interface whose hook runs.
+    fn ifindex(&self) -> u32;
+}
+
+/// A route that forwarding may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Outgoing interface.
+    pub ifindex: u32,
+    /// Neighbour to send to: the gateway, or the destination itself.
+    pub next_hop: Address,
+}
+
+/// Clock, randomness, routes and maps.
+pub trait Maps {
+    /// Seconds of `CLOCK_MONOTONIC`.
+    fn now(&self) -> u32;
+    /// 32 random bits.
+    fn random(&self) -> u32;
+    /// What the agent asked for.
+    fn settings(&self) -> Settings;
+    /// The managed device of that index.
+    fn device(&self, ifindex: u32) -> Option<Device>;
+    /// The local endpoint that owns the address.
+    fn endpoint(&self, address: Address) -> Option<Endpoint>;
+    /// Security identity behind the address.
+    fn identity(&self, address: Address) -> Option<u32>;
+    /// Whether the ip-masq-agent's list holds the address.
+    fn is_non_masquerade(&self, address: Address) -> bool;
+    /// A route by which the stack would forward this packet right now, at its
+    /// size; `None` for whatever the stack must handle itself.
+    fn route(&self, ip: &Ipv4, length: u16) -> Option<Route>;
+
+    /// Lets `change` at the conntrack entry, where there is one.
+    fn ct_update<R>(&self, key: &Tuple, change: impl FnOnce(&mut CtEntry) -> R) -> Option<R>;
+    /// Writes a conntrack entry, over an old one if need be.
+    ///
+    /// # Errors
+    /// [`Refused`] when the map is full beyond eviction.
+    fn ct_create(&self, key: &Tuple, entry: &CtEntry) -> Result<(), Refused>;
+
+    /// A NAT entry.
+    fn nat(&self, key: &Tuple) -> Option<NatEntry>;
+    /// Writes a NAT entry unless the key is taken (`BPF_NOEXIST`).
+    ///
+    /// # Errors
+    /// [`Refused`] when taken or full.
+    fn nat_create(&self, key: &Tuple, entry: &NatEntry) -> Result<(), Refused>;
+    /// Writes a NAT entry in any case (`BPF_ANY`).
+    ///
+    /// # Errors
+    /// [`Refused`] when full.
+    fn nat_replace(&self, key: &Tuple, entry: &NatEntry) -> Result<(), Refused>;
+    /// Removes a NAT entry; a missing one is fine.
+    fn nat_delete(&self, key: &Tuple);
+
+    /// Ports of a datagram whose first fragment was seen.
+    fn fragment_ports(&self, key: &FragmentKey) -> Option<Ports>;
+    /// Remembers the ports for later fragments. Best effort: without it those
+    /// are dropped with their own reason.
+    fn remember_fragment(&self, key: &FragmentKey, ports: &Ports);
+
+    /// Counts how many retries an allocation took.
+    fn count_retries(&self, retries: u32);
+    /// Wakes the agent's garbage collection.
+    fn signal_nat_fill_up(&self);
+}
+
+/// Both halves: what the logic is generic over.
+pub trait Kernel: Packet + Maps {}
+
+impl<K: Packet + Maps> Kernel for K {}

@@ -1,0 +1,97 @@
+//! Masquerading at the egress of a managed device, from decision to packet.
+
+use super::decision::{self, Decision, Target};
+use super::icmp_error;
+use super::mapping::{self, PortRange};
+use super::rewrite::{Side, rewrite};
+use crate::conntrack;
+use crate::drop_reason::DropReason;
+use crate::ipv4::{Fragment, Ipv4};
+use crate::kernel::Kernel;
+use crate::settings::{Device, Settings};
+use crate::transport::{Kind, Transport};
+use crate::tuple::{Direction, protocol};
+
+/// Masquerades the packet, or leaves it, as the settings and maps say.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn masquerade<K: Kernel>(
+    k: &mut K,
+    settings: &Settings,
+    device: &Device,
+    ip: &mut Ipv4,
+) -> Result<(), DropReason> {
+    let Ok((target, flags)) = decision::source(k, settings, device, ip) else {
+        return Ok(());
+    };
+    let transport = Transport::read(k, ip, settings)?;
+    if target.from_endpoint {
+        let tuple = transport.tuple(ip);
+        match decision::endpoint(k, settings, target, flags, ip, tuple.as_ref()) {
+            Decision::Leave(_) => Ok(()),
+            Decision::Masquerade(target) => translate(k, settings, ip, &transport, target),
+        }
+    } else if is_reservable(settings, ip, &transport) {
+        translate(k, settings, ip, &transport, target)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a packet of the host itself needs its port reserved. Ports below
+/// the range cannot collide (`snat_v4_nat_can_skip`). An ICMP fragment carries
+/// the right address already, and no pod's mapping can be a fragment's, so
+/// there is nothing to reserve (cilium/cilium#22624: the host's large pings
+/// were dropped).
+#[inline(always)]
+fn is_reservable(settings: &Settings, ip: &Ipv4, transport: &Transport) -> bool {
+    match transport.kind {
+        Kind::Ports => transport.ports.source.number() >= settings.port_min,
+        _ => !(ip.protocol == protocol::ICMP && ip.fragment != Fragment::Whole),
+    }
+}
+
+#[inline(always)]
+fn translate<K: Kernel>(
+    k: &mut K,
+    settings: &Settings,
+    ip: &mut Ipv4,
+    transport: &Transport,
+    target: Target,
+) -> Result<(), DropReason> {
+    if ip.protocol == protocol::ICMP && ip.fragment != Fragment::Whole {
+        return Err(DropReason::InvalidPacket);
+    }
+    let range = match transport.kind {
+        Kind::Ports => PortRange {
+            min: settings.port_min,
+            max: settings.port_max,
+        },
+        Kind::EchoRequest => PortRange::ICMP,
+        Kind::IcmpError => return icmp_error::translate(k, ip, Side::Source),
+        Kind::IcmpUnknownCode => return Err(DropReason::UnknownIcmpCode),
+        Kind::IcmpOther => return Err(DropReason::NatUnsupportedProtocol),
+        Kind::EchoReply | Kind::IcmpRedirect | Kind::IcmpUnknownFragment | Kind::Other => {
+            return Ok(());
+        }
+    };
+    let Some(tuple) = transport.tuple(ip) else {
+        return Ok(());
+    };
+    let forward = tuple.with_direction(Direction::Out);
+    if !target.from_endpoint {
+        conntrack::from_host(k, &forward, transport.tcp_flags)?;
+    }
+    let entry = mapping::find_or_create(k, &forward, target, range)?;
+    rewrite(
+        k,
+        ip,
+        transport,
+        Side::Source,
+        forward.source_port,
+        entry.address,
+        entry.port,
+    )
+}

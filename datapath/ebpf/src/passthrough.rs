@@ -1,0 +1,37 @@
+#![no_std]
+#![no_main]
+//! The datapath's programs and maps by name, and none of its work: every packet
+//! passes untouched. With it loaded in place of the datapath, checks must fail.
+
+mod maps;
+mod runtime;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+
+/// `TC_ACT_UNSPEC`, `TCX_NEXT`.
+const CONTINUE: i32 = -1;
+
+/// Ingress of `lxc…`.
+#[classifier]
+fn cil_from_container(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Egress of `lxc…`.
+#[classifier]
+fn cil_to_container(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Ingress of a managed device.
+#[classifier]
+fn cil_from_netdev(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Egress of a managed device.
+#[classifier]
+fn cil_to_netdev(_: TcContext) -> i32 {
+    CONTINUE
+}

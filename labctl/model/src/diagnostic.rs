@@ -193,7 +193,7 @@ struct Excerpt<'a> {
     line: usize,
 }
 
-/// Faults, in the order of the files' text once sorted; an error when not empty.
+/// Faults of one or more files, to be reported together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
@@ -230,11 +230,18 @@ impl Diagnostics {
     ///
     /// # Errors
     ///
-    /// The faults themselves, file by file, in the order of the text.
-    pub fn or<T>(mut self, value: T) -> Result<T, Self> {
+    /// The faults themselves, [sorted](Self::sorted).
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() {
-            return Ok(value);
+            Ok(value)
+        } else {
+            Err(self.sorted())
         }
+    }
+
+    /// The faults file by file, in the order of the text, each once.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
         let mut names: Vec<String> = Vec::new();
         self.0.sort_by_cached_key(|fault| {
             let seen = names.iter().position(|name| *name == fault.source.name);
@@ -246,7 +253,7 @@ impl Diagnostics {
         });
         // A value that an alias repeats is faulty once.
         self.0.dedup();
-        Err(self)
+        self
     }
 
     /// The faults as text for a terminal, one paragraph each, ending in a newline.

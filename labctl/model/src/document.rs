@@ -94,21 +94,44 @@ impl Document {
     /// keys too; or, when there is none, the first value that `T`'s own
     /// deserialization refuses.
     pub fn read<T: JsonSchema + DeserializeOwned>(&self) -> Result<T, Diagnostics> {
+        let (value, faults) = self.read_partial()?;
+        faults.or(value)
+    }
+
+    /// As much of the document as fits a `T`, and all faults that [`Document::read`]
+    /// finds, so that faults of meaning can be reported together with them. Values
+    /// that do not fit are left out, and so are lists with items that do not.
+    ///
+    /// # Errors
+    ///
+    /// The faults alone, when what is left is not a `T`.
+    pub fn read_partial<T>(&self) -> Result<(T, Diagnostics), Diagnostics>
+    where
+        T: JsonSchema + DeserializeOwned,
+    {
         let mut faults = Diagnostics::new();
         faults.extend(self.faults.iter().cloned());
-        faults.extend(schema::check::<T>(&self.at()));
-        faults.or(())?;
-        serde_path_to_error::deserialize(self.root.to_json()).map_err(|error| {
-            let at = error
-                .path()
-                .iter()
-                .fold(self.at(), |at, segment| match segment {
-                    Segment::Map { key } => at.key(key),
-                    Segment::Seq { index } => at.index(*index),
-                    Segment::Enum { .. } | Segment::Unknown => at,
-                });
-            at.fault(error.inner().to_string()).into()
-        })
+        let findings = schema::check::<T>(&self.at());
+        faults.extend(findings.faults);
+        let Some(rest) = self.root.to_json_without(&findings.misfits) else {
+            return Err(faults.sorted());
+        };
+        match serde_path_to_error::deserialize(rest) {
+            Ok(value) => Ok((value, faults)),
+            Err(error) => {
+                // With faults already, the error may only be about what was left out.
+                if faults.is_empty() {
+                    let path = error.path().iter();
+                    let at = path.fold(self.at(), |at, segment| match segment {
+                        Segment::Map { key } => at.key(key),
+                        Segment::Seq { index } => at.index(*index),
+                        Segment::Enum { .. } | Segment::Unknown => at,
+                    });
+                    faults.push(at.fault(error.inner().to_string()));
+                }
+                Err(faults.sorted())
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::values::Values;
 
@@ -47,7 +49,9 @@ impl Lab {
 
     /// Static routes that belong on `node`.
     pub fn routes_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a StaticRoute> {
-        self.routes.iter().filter(move |route| route.on.iter().any(|on| on == node))
+        self.routes
+            .iter()
+            .filter(move |route| route.on.iter().any(|on| on == node))
     }
 }
 
@@ -69,7 +73,10 @@ pub struct Node {
 }
 
 /// What a node does in the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Runs pods, and the cluster's control plane.
     ControlPlane,

@@ -167,6 +167,12 @@ impl<'a> At<'a> {
         Diagnostic::new(self.source, self.key_span(), message)
     }
 
+    /// The text that the place is in.
+    #[must_use]
+    pub const fn source(&self) -> &'a Arc<Source> {
+        self.source
+    }
+
     pub(super) const fn node(&self) -> Option<&'a Node> {
         self.node
     }

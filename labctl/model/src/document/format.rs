@@ -66,7 +66,7 @@ pub fn ipv4_prefixes(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": ipv4_prefix(generator) })
 }
 
-/// Schema of a `BTreeMap<String, Ipv4Net>`.
+/// Schema of a map from names to [`Ipv4Net`].
 pub fn ipv4_prefixes_by_name(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "additionalProperties": ipv4_prefix(generator) })
 }

@@ -9,6 +9,8 @@
 
 mod alternatives;
 
+use std::collections::HashSet;
+
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json};
 
@@ -17,21 +19,36 @@ use super::format;
 use super::tree::{Node, Value};
 use crate::diagnostic::{Diagnostic, nearest};
 
+/// What is wrong with a document, and which of its values that is about.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) faults: Vec<Diagnostic>,
+    /// Values that do not fit; compared by address, never followed.
+    pub(super) misfits: HashSet<*const Node>,
+}
+
+impl Findings {
+    fn add(&mut self, at: &At<'_>, fault: Diagnostic) {
+        self.faults.push(fault);
+        self.misfits.extend(at.node().map(std::ptr::from_ref));
+    }
+}
+
 /// Every difference between what is at a place and the schema of `T`.
-pub(super) fn check<T: JsonSchema>(at: &At<'_>) -> Vec<Diagnostic> {
+pub(super) fn check<T: JsonSchema>(at: &At<'_>) -> Findings {
     let schema = SchemaGenerator::default().into_root_schema_for::<T>();
     let root = schema.as_value();
     let mut walk = Walk {
         definitions: root.get("$defs"),
-        faults: Vec::new(),
+        findings: Findings::default(),
     };
     walk.check(at, root);
-    walk.faults
+    walk.findings
 }
 
 struct Walk<'s> {
     definitions: Option<&'s Json>,
-    faults: Vec<Diagnostic>,
+    findings: Findings,
 }
 
 impl<'s> Walk<'s> {
@@ -54,8 +71,8 @@ impl<'s> Walk<'s> {
             self.check_alternatives(at, node, list(Some(alternatives)), not_yet(schema));
         }
         if !accepts(schema, node) {
-            self.faults
-                .push(wrong_type(at, node, &self.expectation(schema)));
+            self.findings
+                .add(at, wrong_type(at, node, &self.expectation(schema)));
             return;
         }
         match &node.value {
@@ -90,8 +107,8 @@ impl<'s> Walk<'s> {
                     let known = properties.map(|properties| properties.keys().map(String::as_str));
                     let known: Vec<_> = known.into_iter().flatten().collect();
                     suggested.extend(nearest(key, known.iter().copied()));
-                    self.faults
-                        .push(unknown_key(at, &value, key, &known, not_yet(schema)));
+                    let fault = unknown_key(at, &value, key, &known, not_yet(schema));
+                    self.findings.add(&value, fault);
                 }
                 Some(schema) => self.check(&value, schema),
                 None => {}
@@ -100,7 +117,8 @@ impl<'s> Walk<'s> {
         for key in list(schema.get("required")).iter().filter_map(Json::as_str) {
             // A misspelt key is one fault, not two.
             if !at.key(key).exists() && !suggested.contains(&key) {
-                self.faults.push(missing_key(at, key));
+                // What is there still fits, so the rest of it is looked at.
+                self.findings.faults.push(missing_key(at, key));
             }
         }
     }
@@ -111,8 +129,8 @@ impl<'s> Walk<'s> {
         }
         let minimum = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if (at.items().count() as u64) < minimum {
-            self.faults
-                .push(at.fault(format!("{} has too few items", subject(at))));
+            self.findings
+                .add(at, at.fault(format!("{} has too few items", subject(at))));
         }
     }
 
@@ -125,7 +143,7 @@ impl<'s> Walk<'s> {
             && !(format.accepts)(text)
         {
             let message = format!("{} must be {}, not `{text}`", subject(at), format.expects);
-            self.faults.push(at.fault(message));
+            self.findings.add(at, at.fault(message));
         }
     }
 
@@ -144,14 +162,16 @@ impl<'s> Walk<'s> {
             (Some(minimum), None) => format!("at least {minimum}"),
             (_, maximum) => format!("at most {}", maximum.unwrap_or_default()),
         };
-        self.faults
-            .push(at.fault(format!("{} must be {range}, not {number}", subject(at))));
+        self.findings.add(
+            at,
+            at.fault(format!("{} must be {range}, not {number}", subject(at))),
+        );
     }
 
     fn check_word(&mut self, at: &At<'_>, node: &Node, words: &[&str], not_yet: &[Json]) {
         let Value::Text(text) = &node.value else {
             let expectation = format!("one of {}", quoted(words));
-            self.faults.push(wrong_type(at, node, &expectation));
+            self.findings.add(at, wrong_type(at, node, &expectation));
             return;
         };
         if words.contains(&text.as_str()) {
@@ -166,7 +186,7 @@ impl<'s> Walk<'s> {
                     Some(format!("it is one of {}", quoted(words)))
                 })
         };
-        self.faults.push(fault);
+        self.findings.add(at, fault);
     }
 
     /// What a schema asks for, in words for messages.

@@ -1,5 +1,6 @@
 //! The tree of a YAML document, each node and key with its place in the text.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// A value and the bytes it was written in.
@@ -77,19 +78,34 @@ impl Node {
 
     /// The same data as JSON. Numbers that JSON lacks (`.inf`, `.nan`) become null.
     pub(super) fn to_json(&self) -> serde_json::Value {
-        match &self.value {
+        self.to_json_without(&HashSet::new()).unwrap_or_default()
+    }
+
+    /// The same data as JSON, without the values of `misfits`: their keys are left
+    /// out, and a list that has one is a misfit itself, so that no item moves.
+    pub(super) fn to_json_without(
+        &self,
+        misfits: &HashSet<*const Self>,
+    ) -> Option<serde_json::Value> {
+        if misfits.contains(&std::ptr::from_ref(self)) {
+            return None;
+        }
+        Some(match &self.value {
             Value::Null => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
             Value::Integer(value) => (*value).into(),
             Value::Float(value) => (*value).into(),
             Value::Text(value) => value.as_str().into(),
-            Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Map(entries) => serde_json::Value::Object(
-                entries
-                    .iter()
-                    .map(|entry| (entry.key.clone(), entry.node.to_json()))
-                    .collect(),
-            ),
-        }
+            Value::List(items) => items
+                .iter()
+                .map(|item| item.to_json_without(misfits))
+                .collect::<Option<_>>()?,
+            Value::Map(entries) => {
+                let kept = entries.iter().filter_map(|entry| {
+                    Some((entry.key.clone(), entry.node.to_json_without(misfits)?))
+                });
+                serde_json::Value::Object(kept.collect())
+            }
+        })
     }
 }

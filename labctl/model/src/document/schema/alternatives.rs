@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Walk, accepts, list, quoted, subject, types, unknown_key, words, wrong_type};
+use super::{
+    Findings, Walk, accepts, list, quoted, subject, types, unknown_key, words, wrong_type,
+};
 use crate::document::at::At;
 use crate::document::tree::{Node, Value};
 
@@ -30,13 +32,13 @@ impl<'s> Walk<'s> {
             return;
         }
         let alternatives: Vec<_> = alternatives.into_iter().filter(|s| !is_null(s)).collect();
-        if let [only] = alternatives[..] {
-            self.check_object(at, only);
-            return;
-        }
         let all_words: Option<Vec<_>> = alternatives.iter().map(|schema| words(schema)).collect();
         if let Some(words) = all_words {
             self.check_word(at, node, &words.concat(), not_yet);
+            return;
+        }
+        if let [only] = alternatives[..] {
+            self.check_object(at, only);
             return;
         }
         if matches!(node.value, Value::Map(_))
@@ -65,12 +67,14 @@ impl<'s> Walk<'s> {
                     chosen += 1;
                     self.check(&value, schema);
                 }
-                None => self.faults.push(unknown_key(at, &value, key, &names, &[])),
+                None => self
+                    .findings
+                    .add(&value, unknown_key(at, &value, key, &names, &[])),
             }
         }
         if chosen > 1 || at.entries().next().is_none() {
             let message = format!("{} takes exactly one of {}", subject(at), quoted(&names));
-            self.faults.push(at.fault(message));
+            self.findings.add(at, at.fault(message));
         }
         true
     }
@@ -90,7 +94,7 @@ impl<'s> Walk<'s> {
         }
         let tag = at.key(key);
         let Some(node) = tag.node() else {
-            self.faults.push(super::missing_key(at, key));
+            self.findings.add(at, super::missing_key(at, key));
             return true;
         };
         let chosen = tags
@@ -113,18 +117,21 @@ impl<'s> Walk<'s> {
         for schema in alternatives {
             let mut trial = Walk {
                 definitions: self.definitions,
-                faults: Vec::new(),
+                findings: Findings::default(),
             };
             trial.check_object(at, schema);
-            if trial.faults.is_empty() {
+            if trial.findings.faults.is_empty() {
                 return;
             }
             if accepts(schema, node) {
-                of_right_type.push(trial.faults);
+                of_right_type.push(trial.findings);
             }
         }
         if of_right_type.len() == 1 {
-            self.faults.extend(of_right_type.into_iter().flatten());
+            for findings in of_right_type {
+                self.findings.faults.extend(findings.faults);
+                self.findings.misfits.extend(findings.misfits);
+            }
             return;
         }
         let mut expectations: Vec<_> = alternatives
@@ -134,13 +141,14 @@ impl<'s> Walk<'s> {
         expectations.retain(|expectation| !expectation.is_empty());
         expectations.dedup();
         let expectation = expectations.join(" or ");
-        self.faults.push(match &node.value {
+        let fault = match &node.value {
             Value::Text(text) => at.fault(format!(
                 "{} must be {expectation}, not `{text}`",
                 subject(at)
             )),
             _ => wrong_type(at, node, &expectation),
-        });
+        };
+        self.findings.add(at, fault);
     }
 }
 

@@ -1,0 +1,113 @@
+//! Nodes: their names, roles, interfaces and servers.
+
+use super::{NodeEntry, Resolver, names, suggest_name};
+use crate::document::At;
+use crate::lab::{Node, Role};
+
+impl Resolver<'_> {
+    /// Checks the nodes and returns those that have a role.
+    pub(super) fn nodes(&mut self) -> Vec<Node> {
+        let Some(entries) = &self.file.nodes else {
+            return Vec::new();
+        };
+        let at = self.root.key("nodes");
+        self.check_roles(&at);
+        let mut nodes = Vec::new();
+        for (name, entry) in entries {
+            let at = at.key(name);
+            self.check_node_name(&at, name, entry);
+            self.check_dummy_names(&at, entry);
+            self.check_serve(&at, name, entry);
+            nodes.extend(entry.role.map(|role| {
+                Node {
+                    name: name.clone(),
+                    role,
+                    address: entry.address,
+                    dummies: entry
+                        .dummies
+                        .iter()
+                        .map(|(name, net)| (name.clone(), *net))
+                        .collect(),
+                    serve_http: entry.serve.http,
+                    zone: None,
+                }
+            }));
+        }
+        nodes
+    }
+
+    /// At least one control plane, and at most one world.
+    fn check_roles(&mut self, at: &At<'_>) {
+        let Some(nodes) = &self.file.nodes else {
+            return;
+        };
+        let entries = nodes.iter();
+        // A node whose role is misspelt may be the control plane.
+        let unknown = at
+            .entries()
+            .any(|(name, _)| nodes.get(name).is_none_or(|node| node.role.is_none()));
+        let has_control_plane = entries
+            .clone()
+            .any(|(_, node)| node.role == Some(Role::ControlPlane));
+        if !has_control_plane && !unknown {
+            let fault = at.key_fault("no node is the control plane");
+            self.faults
+                .push(fault.with_help("give one node `role: control-plane`"));
+        }
+        let mut worlds = entries
+            .filter(|(_, node)| node.role == Some(Role::World))
+            .map(|(name, _)| name);
+        let Some(first) = worlds.next() else { return };
+        for name in worlds {
+            let fault = at.key(name).key_fault(format!(
+                "`{name}` is a second world, and there is only one outside"
+            ));
+            self.faults
+                .push(fault.with_related(at.key(first).key_span(), "first here"));
+        }
+    }
+
+    fn check_node_name(&mut self, at: &At<'_>, name: &str, entry: &NodeEntry) {
+        if let Err(error) = names::node(name) {
+            let fault = at.key_fault(format!("node name `{name}` {error}"));
+            self.faults.push(suggest_name(fault, name, names::node));
+        }
+        // `on: [worker]` must not read as a node that is none.
+        let other = Role::ALL.into_iter().find(|role| role.as_str() == name);
+        if let (Some(other), Some(role)) = (other, entry.role)
+            && other != role
+        {
+            let message =
+                format!("node `{name}` has the name of the role {other}, but is a {role}");
+            self.faults.push(at.key_fault(message));
+        }
+    }
+
+    fn check_dummy_names(&mut self, at: &At<'_>, entry: &NodeEntry) {
+        for dummy in entry.dummies.keys() {
+            if let Err(error) = names::interface(dummy) {
+                let at = at.key("dummies").key(dummy);
+                self.faults
+                    .push(at.key_fault(format!("interface name `{dummy}` {error}")));
+            }
+        }
+    }
+
+    fn check_serve(&mut self, at: &At<'_>, name: &str, entry: &NodeEntry) {
+        let (Some(port), Some(role)) = (entry.serve.http, entry.role) else {
+            return;
+        };
+        let at = at.key("serve").key("http");
+        if role == Role::World {
+            let fault = at.key_fault(format!(
+                "`{name}` is the world, which serves HTTP by itself"
+            ));
+            self.faults.push(fault.with_help("leave `serve` out"));
+        }
+        let range = self.file.values.node_port.range;
+        if role.runs_pods() && range.contains(port) {
+            let message = format!("port {port} of `{name}` is in `nodePort.range`, {range}");
+            self.faults.push(at.fault(message));
+        }
+    }
+}

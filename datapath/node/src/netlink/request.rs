@@ -1,0 +1,515 @@
+//! Requests as data, each printable as the `ip` command of the same meaning.
+
+use std::fmt::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// Route origins (`rtm_protocol`), as `ip route` names them.
+pub mod protocol {
+    /// `RTPROT_KERNEL`; Cilium marks its routes with it.
+    pub const KERNEL: u8 = 2;
+    /// `RTPROT_BOOT`, what `ip route add` sets and does not show.
+    pub const BOOT: u8 = 3;
+    /// `RTPROT_STATIC`.
+    pub const STATIC: u8 = 4;
+    /// `RTPROT_DHCP`.
+    pub const DHCP: u8 = 16;
+}
+
+/// How far an address or a route reaches (`rtm_scope`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Anywhere.
+    Universe,
+    /// This link.
+    Link,
+    /// This host.
+    Host,
+    /// Another number.
+    Other(u8),
+}
+
+impl Scope {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Universe => 0,
+            Self::Link => 253,
+            Self::Host => 254,
+            Self::Other(number) => number,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Universe,
+            253 => Self::Link,
+            254 => Self::Host,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Universe => f.write_str("global"),
+            Self::Link => f.write_str("link"),
+            Self::Host => f.write_str("host"),
+            Self::Other(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// Text that is no Ethernet address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read {0:?} as an Ethernet address: it must be six hex bytes, such as 02:00:00:00:00:01")]
+pub struct ParseMacError(String);
+
+impl FromStr for Mac {
+    type Err = ParseMacError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fault = || ParseMacError(text.to_owned());
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let is_byte =
+                |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+            let part = parts.next().filter(is_byte).ok_or_else(fault)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| fault())?;
+        }
+        parts.next().map_or(Ok(Self(bytes)), |_| Err(fault()))
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = ParseMacError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// What an interface is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkKind {
+    /// A bridge.
+    Bridge,
+    /// An interface that swallows what is sent to it.
+    Dummy,
+    /// The nearest thing to a dummy on kernels without one.
+    Ifb,
+}
+
+impl LinkKind {
+    /// The kernel's and `ip`'s word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Dummy => "dummy",
+            Self::Ifb => "ifb",
+        }
+    }
+}
+
+/// An interface to be made: all of a plain one, or one end of a veth pair.
+#[derive(Clone, Debug, Default)]
+pub struct LinkEnd<'fd> {
+    /// Name, at most 15 bytes.
+    pub name: String,
+    /// Index, where the caller wants to know it beforehand; in a new namespace
+    /// `lo` is 1 and all others are free. The kernel's choice otherwise. The
+    /// peer of a veth pair gets the index it asks for only when the other end
+    /// asks for one too (`veth_newlink`).
+    pub index: Option<u32>,
+    /// Ethernet address; random otherwise.
+    pub mac: Option<Mac>,
+    /// MTU in bytes; 1500 otherwise.
+    pub mtu: Option<u32>,
+    /// Namespace the interface is born in; the socket's own otherwise.
+    pub netns: Option<BorrowedFd<'fd>>,
+}
+
+impl<'fd> LinkEnd<'fd> {
+    /// An interface of that name, all else left to the kernel.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Born in `netns`.
+    #[must_use]
+    pub fn in_netns(mut self, netns: BorrowedFd<'fd>) -> Self {
+        self.netns = Some(netns);
+        self
+    }
+
+    /// With the Ethernet address `mac`.
+    #[must_use]
+    pub fn mac(mut self, mac: Mac) -> Self {
+        self.mac = Some(mac);
+        self
+    }
+
+    /// With the index `index`.
+    #[must_use]
+    pub fn index(mut self, index: u32) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// With an MTU of `mtu` bytes.
+    #[must_use]
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.mtu = Some(mtu);
+        self
+    }
+
+    fn describe(&self, text: &mut String) {
+        text.push_str(&self.name);
+        if let Some(index) = self.index {
+            let _ = write!(text, " index {index}");
+        }
+        if let Some(mac) = self.mac {
+            let _ = write!(text, " address {mac}");
+        }
+        if let Some(mtu) = self.mtu {
+            let _ = write!(text, " mtu {mtu}");
+        }
+        if self.netns.is_some() {
+            text.push_str(" netns …");
+        }
+    }
+}
+
+/// Changes to an existing interface; `None` leaves a property as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkChange {
+    /// Up or down.
+    pub up: Option<bool>,
+    /// Index of the bridge to become a port of; `Some(None)` leaves the bridge.
+    pub master: Option<Option<u32>>,
+    /// MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Ethernet address.
+    pub mac: Option<Mac>,
+}
+
+impl LinkChange {
+    /// Sets the interface up, and changes nothing else.
+    #[must_use]
+    pub fn up() -> Self {
+        Self {
+            up: Some(true),
+            ..Self::default()
+        }
+    }
+}
+
+/// An IPv4 route of one table, asked for or found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination; 0.0.0.0/0 is the default route.
+    pub destination: Ipv4Net,
+    /// Next hop.
+    pub gateway: Option<Ipv4Addr>,
+    /// Index of the interface.
+    pub device: Option<u32>,
+    /// Origin; see [`protocol`].
+    pub protocol: u8,
+    /// Reach.
+    pub scope: Scope,
+    /// Metric; lower wins.
+    pub priority: u32,
+    /// Preferred source address.
+    pub source: Option<Ipv4Addr>,
+    /// The next hop is on the link although no address says so.
+    pub onlink: bool,
+    /// Table; 254 is `main`.
+    pub table: u8,
+}
+
+impl Route {
+    /// Table `main`.
+    pub const MAIN: u8 = 254;
+
+    /// A route through `gateway`, of protocol boot, in table main.
+    #[must_use]
+    pub fn via(destination: Ipv4Net, gateway: Ipv4Addr) -> Self {
+        Self {
+            destination,
+            gateway: Some(gateway),
+            device: None,
+            protocol: protocol::BOOT,
+            scope: Scope::Universe,
+            priority: 0,
+            source: None,
+            onlink: false,
+            table: Self::MAIN,
+        }
+    }
+
+    /// A route to what is directly on the interface with the index `device`.
+    #[must_use]
+    pub fn link(destination: Ipv4Net, device: u32) -> Self {
+        Self {
+            gateway: None,
+            device: Some(device),
+            scope: Scope::Link,
+            ..Self::via(destination, Ipv4Addr::UNSPECIFIED)
+        }
+    }
+
+    /// Through the interface with the index `device`.
+    #[must_use]
+    pub fn device(mut self, device: u32) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// Of the origin `protocol`.
+    #[must_use]
+    pub fn protocol(mut self, protocol: u8) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// As the operands of `ip route`; `name_of` gives the interface's name.
+    #[must_use]
+    pub fn describe(&self, name_of: impl Fn(u32) -> Option<String>) -> String {
+        let mut text = match (self.destination.prefix_len(), self.destination.addr()) {
+            (0, _) => "default".to_owned(),
+            (32, host) => host.to_string(),
+            _ => self.destination.to_string(),
+        };
+        if let Some(gateway) = self.gateway {
+            let _ = write!(text, " via {gateway}");
+        }
+        if let Some(index) = self.device {
+            let _ = write!(text, " dev {}", device(index, &name_of));
+        }
+        match self.protocol {
+            protocol::KERNEL => text.push_str(" proto kernel"),
+            protocol::BOOT => {}
+            protocol::STATIC => text.push_str(" proto static"),
+            protocol::DHCP => text.push_str(" proto dhcp"),
+            other => {
+                let _ = write!(text, " proto {other}");
+            }
+        }
+        if self.scope != Scope::Universe {
+            let _ = write!(text, " scope {}", self.scope);
+        }
+        if let Some(source) = self.source {
+            let _ = write!(text, " src {source}");
+        }
+        if self.priority != 0 {
+            let _ = write!(text, " metric {}", self.priority);
+        }
+        if self.onlink {
+            text.push_str(" onlink");
+        }
+        if self.table != Self::MAIN {
+            let _ = write!(text, " table {}", self.table);
+        }
+        text
+    }
+}
+
+/// One rtnetlink request.
+#[derive(Clone, Debug)]
+pub enum Request<'fd> {
+    /// Makes a veth pair, each end in its own namespace, in one step. `end`
+    /// starts up; `peer` cannot, as the kernel opens it before it joins the two
+    /// (`ENOTCONN` of `veth_open`), and waits for a [`Request::SetLink`].
+    AddVeth {
+        /// One end.
+        end: LinkEnd<'fd>,
+        /// Index of the bridge that `end` becomes a port of, in `end`'s namespace.
+        master: Option<u32>,
+        /// The other end.
+        peer: LinkEnd<'fd>,
+    },
+    /// Makes a plain interface that is up from the start.
+    AddLink {
+        /// What it is.
+        kind: LinkKind,
+        /// All else about it.
+        end: LinkEnd<'fd>,
+    },
+    /// Removes an interface, and with it the peer of a veth pair.
+    DeleteLink {
+        /// Its name.
+        name: String,
+    },
+    /// Changes an interface.
+    SetLink {
+        /// Its name.
+        name: String,
+        /// What to change.
+        change: LinkChange,
+    },
+    /// Adds an address. A /32 brings no route with it.
+    AddAddress {
+        /// Index of the interface.
+        device: u32,
+        /// Address and prefix length.
+        address: Ipv4Net,
+        /// Reach: `Universe`, or `Link` for addresses that stay on the link.
+        scope: Scope,
+    },
+    /// Removes an address.
+    DeleteAddress {
+        /// Index of the interface.
+        device: u32,
+        /// Address and prefix length.
+        address: Ipv4Net,
+    },
+    /// Adds a route; `EEXIST` when one for the same destination, table and
+    /// priority is there.
+    AddRoute(Route),
+    /// Adds a route, or puts it in the place of the one that is there.
+    ReplaceRoute(Route),
+    /// Removes a route.
+    DeleteRoute(Route),
+    /// Adds or changes a permanent neighbour entry.
+    ReplaceNeighbour {
+        /// Index of the interface.
+        device: u32,
+        /// The neighbour's address.
+        address: Ipv4Addr,
+        /// Its Ethernet address.
+        mac: Mac,
+    },
+    /// Removes a neighbour entry.
+    DeleteNeighbour {
+        /// Index of the interface.
+        device: u32,
+        /// The neighbour's address.
+        address: Ipv4Addr,
+    },
+}
+
+impl Request<'_> {
+    /// As an `ip` command; `name_of` gives the name of an interface's index.
+    #[must_use]
+    pub fn describe(&self, name_of: impl Fn(u32) -> Option<String>) -> String {
+        let dev = |index| device(index, &name_of);
+        match self {
+            Self::AddVeth { end, master, peer } => {
+                let mut text = "ip link add ".to_owned();
+                end.describe(&mut text);
+                if let Some(master) = master {
+                    let _ = write!(text, " master {}", dev(*master));
+                }
+                text.push_str(" up type veth peer ");
+                peer.describe(&mut text);
+                text
+            }
+            Self::AddLink { kind, end } => {
+                let mut text = "ip link add ".to_owned();
+                end.describe(&mut text);
+                text + " up type " + kind.as_str()
+            }
+            Self::DeleteLink { name } => format!("ip link del {name}"),
+            Self::SetLink { name, change } => describe_change(name, change, &name_of),
+            Self::AddAddress {
+                device,
+                address,
+                scope,
+            } if *scope == Scope::Universe => {
+                format!("ip addr add {address} dev {}", dev(*device))
+            }
+            Self::AddAddress {
+                device,
+                address,
+                scope,
+            } => {
+                format!("ip addr add {address} dev {} scope {scope}", dev(*device))
+            }
+            Self::DeleteAddress { device, address } => {
+                format!("ip addr del {address} dev {}", dev(*device))
+            }
+            Self::AddRoute(route) => format!("ip route add {}", route.describe(name_of)),
+            Self::ReplaceRoute(route) => format!("ip route replace {}", route.describe(name_of)),
+            Self::DeleteRoute(route) => format!("ip route del {}", route.describe(name_of)),
+            Self::ReplaceNeighbour {
+                device,
+                address,
+                mac,
+            } => {
+                format!(
+                    "ip neigh replace {address} lladdr {mac} nud permanent dev {}",
+                    dev(*device)
+                )
+            }
+            Self::DeleteNeighbour { device, address } => {
+                format!("ip neigh del {address} dev {}", dev(*device))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(|_| None))
+    }
+}
+
+fn describe_change(
+    name: &str,
+    change: &LinkChange,
+    name_of: &dyn Fn(u32) -> Option<String>,
+) -> String {
+    let mut text = format!("ip link set {name}");
+    if let Some(mac) = change.mac {
+        let _ = write!(text, " address {mac}");
+    }
+    if let Some(mtu) = change.mtu {
+        let _ = write!(text, " mtu {mtu}");
+    }
+    match change.master {
+        Some(Some(master)) => {
+            let _ = write!(text, " master {}", device(master, name_of));
+        }
+        Some(None) => text.push_str(" nomaster"),
+        None => {}
+    }
+    match change.up {
+        Some(true) => text.push_str(" up"),
+        Some(false) => text.push_str(" down"),
+        None => {}
+    }
+    text
+}
+
+/// An interface's name, or its index as `ip` writes it when it has no name for it.
+fn device(index: u32, name_of: &dyn Fn(u32) -> Option<String>) -> String {
+    name_of(index).unwrap_or_else(|| format!("if{index}"))
+}

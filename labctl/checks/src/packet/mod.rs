@@ -1,13 +1,16 @@
 //! Captures and the packets in them.
 //!
 //! [`capture`] splits pcap and pcapng bytes into packets, whole or as they arrive
-//! from `tcpdump -w -`; [`layers`] finds the headers in a packet without copying.
+//! from `tcpdump -w -`; [`layers`] finds the headers in a packet without copying;
+//! [`describe`] prints a packet as `tcpdump -nn` does.
 
 pub mod capture;
+pub mod describe;
 pub mod layers;
 mod pcapng;
 
 pub use capture::{Capture, CaptureError, Decoder};
+pub use describe::Describer;
 pub use layers::{Layer, Layers, Protocol};
 
 /// How the first header of a packet is to be read.

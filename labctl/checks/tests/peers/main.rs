@@ -2,5 +2,6 @@
 //!
 //! Both peers must be installed: without them these tests fail.
 
+mod tcpdump;
 mod traffic;
 mod tshark;

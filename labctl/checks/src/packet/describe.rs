@@ -1,0 +1,418 @@
+//! Packets as lines of text, as `tcpdump -nn` prints them (in UTC).
+//!
+//! tcpdump counts TCP sequence numbers from the first segment it sees of a connection,
+//! so a [`Describer`] reads a capture from its beginning. Payloads are not decoded,
+//! except that HTTP shows its first line; IPv6 shows its addresses only.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::layers::{Layer, Layers, Protocol};
+use super::{Packet, be16, be32};
+
+/// Prints the packets of one capture in order.
+#[derive(Debug, Default)]
+pub struct Describer {
+    connections: HashMap<Connection, Origin>,
+}
+
+/// Both ends of a connection, the one with the lower port first.
+type Connection = ((u16, Ipv4Addr), (u16, Ipv4Addr));
+
+/// Sequence numbers that are printed as 0 for the first and the second end.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    first: u32,
+    second: u32,
+}
+
+impl Describer {
+    /// A describer at the beginning of a capture.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next packet, as one line.
+    #[must_use]
+    pub fn describe(&mut self, packet: &Packet<'_>) -> String {
+        let mut line = time(packet.timestamp);
+        let layers = Layers::of(packet);
+        let network = layers.as_slice().iter().position(|layer| {
+            matches!(
+                layer.protocol,
+                Protocol::Ipv4 | Protocol::Ipv6 | Protocol::Arp
+            )
+        });
+        let text = network.and_then(|index| {
+            let (layer, rest) = layers.as_slice()[index..].split_first()?;
+            match layer.protocol {
+                Protocol::Arp => arp(layer),
+                Protocol::Ipv6 => ipv6(layer),
+                _ => self.ipv4(layer, rest),
+            }
+        });
+        line.push_str(&text.unwrap_or_else(|| link(packet)));
+        line
+    }
+
+    fn ipv4(&mut self, ip: &Layer<'_>, rest: &[Layer<'_>]) -> Option<String> {
+        let (src, dst) = (ipv4_at(ip, 12)?, ipv4_at(ip, 16)?);
+        let protocol = *ip.bytes.get(9)?;
+        let text = match rest.first() {
+            Some(icmp) if icmp.protocol == Protocol::Icmp => Some(format!(
+                "IP {src} > {dst}: ICMP {}, length {}",
+                icmp_text(icmp, rest.get(1))?,
+                icmp.wire_len
+            )),
+            Some(tcp) if tcp.protocol == Protocol::Tcp => self.tcp(src, dst, tcp),
+            Some(udp) if udp.protocol == Protocol::Udp => udp_text(src, dst, udp),
+            _ => None,
+        };
+        text.or_else(|| Some(format!("IP {src} > {dst}: ip-proto-{protocol}")))
+    }
+
+    fn tcp(&mut self, src: Ipv4Addr, dst: Ipv4Addr, tcp: &Layer<'_>) -> Option<String> {
+        let (sport, dport) = (be16(tcp.bytes, 0)?, be16(tcp.bytes, 2)?);
+        let flags = *tcp.bytes.get(13)?;
+        let header = usize::from(tcp.bytes[12] >> 4) * 4;
+        let length = tcp
+            .wire_len
+            .checked_sub(header as u32)
+            .filter(|_| header >= 20)?;
+        let (mut seq, mut ack) = (be32(tcp.bytes, 4)?, be32(tcp.bytes, 8)?);
+        let origin = if flags & ACK != 0 {
+            self.relative(
+                (sport, src),
+                (dport, dst),
+                flags & SYN != 0,
+                &mut seq,
+                &mut ack,
+            )
+        } else {
+            0
+        };
+        let mut line = format!(
+            "IP {src}.{sport} > {dst}.{dport}: Flags [{}]",
+            flag_letters(flags)
+        );
+        if length > 0 || flags & (FIN | SYN | RST) != 0 {
+            write!(line, ", seq {seq}").ok()?;
+            if length > 0 {
+                write!(line, ":{}", seq.wrapping_add(length)).ok()?;
+            }
+        }
+        if flags & ACK != 0 {
+            write!(line, ", ack {ack}").ok()?;
+        }
+        write!(line, ", win {}", be16(tcp.bytes, 14)?).ok()?;
+        if flags & URG != 0 {
+            write!(line, ", urg {}", be16(tcp.bytes, 18)?).ok()?;
+        }
+        if let Some(options) = tcp
+            .bytes
+            .get(20..header)
+            .filter(|options| !options.is_empty())
+        {
+            write!(line, ", options [{}]", tcp_options(options, origin)).ok()?;
+        }
+        write!(line, ", length {length}").ok()?;
+        if length > 0
+            && [sport, dport]
+                .iter()
+                .any(|port| matches!(port, 80 | 3128 | 8080))
+        {
+            line.push_str(&http(tcp.bytes.get(header..)?));
+        }
+        Some(line)
+    }
+
+    /// Makes `seq` and `ack` relative, as print-tcp.c does; returns what acknowledgements of the
+    /// other end are counted from.
+    fn relative(
+        &mut self,
+        from: (u16, Ipv4Addr),
+        to: (u16, Ipv4Addr),
+        syn: bool,
+        seq: &mut u32,
+        ack: &mut u32,
+    ) -> u32 {
+        let reversed = from > to;
+        let key = if reversed { (to, from) } else { (from, to) };
+        let (sent, received) = match self.connections.get(&key) {
+            Some(origin) if !syn => {
+                let ends = if reversed {
+                    (origin.second, origin.first)
+                } else {
+                    (origin.first, origin.second)
+                };
+                *seq = seq.wrapping_sub(ends.0);
+                *ack = ack.wrapping_sub(ends.1);
+                ends
+            }
+            _ => (*seq, ack.wrapping_sub(1)),
+        };
+        let (first, second) = if reversed {
+            (received, sent)
+        } else {
+            (sent, received)
+        };
+        self.connections.insert(key, Origin { first, second });
+        received
+    }
+}
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+const URG: u8 = 0x20;
+
+fn time(nanoseconds: u64) -> String {
+    let seconds = nanoseconds / 1_000_000_000;
+    let microseconds = nanoseconds % 1_000_000_000 / 1_000;
+    format!(
+        "{:02}:{:02}:{:02}.{microseconds:06} ",
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+fn ipv4_at(layer: &Layer<'_>, offset: usize) -> Option<Ipv4Addr> {
+    be32(layer.bytes, offset).map(Ipv4Addr::from)
+}
+
+fn mac(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .join(":")
+}
+
+fn link(packet: &Packet<'_>) -> String {
+    let length = packet.original_len;
+    match (
+        packet.data.get(..6),
+        packet.data.get(6..12),
+        be16(packet.data, 12),
+    ) {
+        (Some(dst), Some(src), Some(ethertype)) if packet.link == super::LinkType::Ethernet => {
+            format!(
+                "{} > {}, ethertype 0x{ethertype:04x}, length {length}",
+                mac(src),
+                mac(dst)
+            )
+        }
+        _ => format!("unknown packet, length {length}"),
+    }
+}
+
+fn arp(arp: &Layer<'_>) -> Option<String> {
+    let (sender, target) = (ipv4_at(arp, 14)?, ipv4_at(arp, 24)?);
+    let length = arp.wire_len;
+    match be16(arp.bytes, 6)? {
+        1 => {
+            let wanted = arp.bytes.get(18..24).filter(|mac| **mac != [0; 6]);
+            let wanted = wanted
+                .map(|bytes| format!(" ({})", mac(bytes)))
+                .unwrap_or_default();
+            Some(format!(
+                "ARP, Request who-has {target}{wanted} tell {sender}, length {length}"
+            ))
+        }
+        2 => Some(format!(
+            "ARP, Reply {sender} is-at {}, length {length}",
+            mac(arp.bytes.get(8..14)?)
+        )),
+        opcode => Some(format!("ARP, opcode {opcode}, length {length}")),
+    }
+}
+
+fn ipv6(ip: &Layer<'_>) -> Option<String> {
+    let address = |offset: usize| {
+        let bytes: &[u8; 16] = ip.bytes.get(offset..)?.first_chunk()?;
+        Some(Ipv6Addr::from(*bytes))
+    };
+    Some(format!(
+        "IP6 {} > {}: next-header {}, length {}",
+        address(8)?,
+        address(24)?,
+        ip.bytes[6],
+        be16(ip.bytes, 4)?
+    ))
+}
+
+fn udp_text(src: Ipv4Addr, dst: Ipv4Addr, udp: &Layer<'_>) -> Option<String> {
+    let (sport, dport) = (be16(udp.bytes, 0)?, be16(udp.bytes, 2)?);
+    let length = be16(udp.bytes, 4)?.checked_sub(8)?;
+    Some(format!(
+        "IP {src}.{sport} > {dst}.{dport}: UDP, length {length}"
+    ))
+}
+
+fn icmp_text(icmp: &Layer<'_>, quoted: Option<&Layer<'_>>) -> Option<String> {
+    let (kind, code) = (*icmp.bytes.first()?, *icmp.bytes.get(1)?);
+    let pair = || Some((be16(icmp.bytes, 4)?, be16(icmp.bytes, 6)?));
+    Some(match kind {
+        0 | 8 => {
+            let (id, seq) = pair()?;
+            format!(
+                "echo {}, id {id}, seq {seq}",
+                if kind == 8 { "request" } else { "reply" }
+            )
+        }
+        3 => unreachable_text(code, icmp, quoted?)?,
+        4 => "source quench".to_owned(),
+        5 => {
+            let what = [
+                "redirect {} to net",
+                "redirect {} to host",
+                "redirect-tos {} to net",
+                "redirect-tos {} to host",
+            ];
+            let what = what
+                .get(usize::from(code))?
+                .replace("{}", &ipv4_at(quoted?, 16)?.to_string());
+            format!("{what} {}", ipv4_at(icmp, 4)?)
+        }
+        11 => match code {
+            0 => "time exceeded in-transit".to_owned(),
+            1 => "ip reassembly time exceeded".to_owned(),
+            _ => format!("time exceeded-#{code}"),
+        },
+        13 => {
+            let (id, seq) = pair()?;
+            format!("time stamp query id {id} seq {seq}")
+        }
+        _ => format!("type-#{kind}"),
+    })
+}
+
+fn unreachable_text(code: u8, icmp: &Layer<'_>, quoted: &Layer<'_>) -> Option<String> {
+    let dst = ipv4_at(quoted, 16)?;
+    Some(match code {
+        0 => format!("net {dst} unreachable"),
+        1 => format!("host {dst} unreachable"),
+        2 => format!("{dst} protocol {} unreachable", quoted.bytes.get(9)?),
+        3 => {
+            let header = usize::from(quoted.bytes.first()? & 0x0f) * 4;
+            let port = be16(quoted.bytes, header + 2)?;
+            match quoted.bytes.get(9)? {
+                6 => format!("{dst} tcp port {port} unreachable"),
+                17 => format!("{dst} udp port {port} unreachable"),
+                protocol => format!("{dst} protocol {protocol} port {port} unreachable"),
+            }
+        }
+        4 => match be16(icmp.bytes, 6)? {
+            0 => format!("{dst} unreachable - need to frag"),
+            mtu => format!("{dst} unreachable - need to frag (mtu {mtu})"),
+        },
+        5 => format!("{dst} unreachable - source route failed"),
+        6 => format!("net {dst} unreachable - unknown"),
+        7 => format!("host {dst} unreachable - unknown"),
+        8 => format!("{dst} unreachable - source host isolated"),
+        9 => format!("net {dst} unreachable - admin prohibited"),
+        10 => format!("host {dst} unreachable - admin prohibited"),
+        11 => format!("net {dst} unreachable - tos prohibited"),
+        12 => format!("host {dst} unreachable - tos prohibited"),
+        13 => format!("host {dst} unreachable - admin prohibited filter"),
+        14 => format!("host {dst} unreachable - host precedence violation"),
+        15 => format!("host {dst} unreachable - precedence cutoff"),
+        _ => format!("{dst} unreachable - #{code}"),
+    })
+}
+
+fn flag_letters(flags: u8) -> String {
+    let letters: String = ['F', 'S', 'R', 'P', '.', 'U', 'E', 'W']
+        .iter()
+        .zip(0..)
+        .filter(|(_, bit)| flags >> bit & 1 != 0)
+        .map(|(letter, _)| *letter)
+        .collect();
+    if letters.is_empty() {
+        "none".to_owned()
+    } else {
+        letters
+    }
+}
+
+/// Options of a TCP header; blocks of a SACK are counted from `origin`.
+fn tcp_options(mut options: &[u8], origin: u32) -> String {
+    let mut shown = Vec::new();
+    while let Some((kind, rest)) = options.split_first() {
+        match kind {
+            0 => {
+                shown.push("eol".to_owned());
+                break;
+            }
+            1 => {
+                shown.push("nop".to_owned());
+                options = rest;
+                continue;
+            }
+            _ => {}
+        }
+        let Some(value) = rest
+            .first()
+            .and_then(|length| options.get(2..usize::from(*length)))
+        else {
+            shown.push(format!("[bad opt {kind}]"));
+            break;
+        };
+        options = &options[2 + value.len()..];
+        shown.push(match (kind, value.len()) {
+            (2, 2) => format!("mss {}", be16(value, 0).unwrap_or_default()),
+            (3, 1) => format!("wscale {}", value[0]),
+            (4, 0) => "sackOK".to_owned(),
+            (5, length) if length % 8 == 0 => sack(value, origin),
+            (8, 8) => {
+                let word = |offset| be32(value, offset).unwrap_or_default();
+                format!("TS val {} ecr {}", word(0), word(4))
+            }
+            _ => {
+                let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("unknown-{kind} 0x{hex}")
+            }
+        });
+    }
+    shown.join(",")
+}
+
+fn sack(value: &[u8], origin: u32) -> String {
+    let mut text = format!("sack {} ", value.len() / 8);
+    for block in value.chunks_exact(8) {
+        let edge = |offset| be32(block, offset).unwrap_or_default().wrapping_sub(origin);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{{{}:{}}}", edge(0), edge(4));
+    }
+    text
+}
+
+/// `: HTTP`, and the request or status line when the payload begins with one.
+fn http(payload: &[u8]) -> String {
+    const BEGINNINGS: [&[u8]; 8] = [
+        b"GET ",
+        b"POST ",
+        b"HEAD ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"HTTP/1.",
+    ];
+    let line = payload
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .next()
+        .unwrap_or_default();
+    if BEGINNINGS
+        .iter()
+        .any(|beginning| payload.starts_with(beginning))
+    {
+        format!(": HTTP: {}", String::from_utf8_lossy(line))
+    } else {
+        ": HTTP".to_owned()
+    }
+}

@@ -96,7 +96,10 @@ impl Outside {
                 .load()
                 .map_err(|source| OutsideError::Program { program, source })?;
         }
-        Ok(Self { ebpf, links: BTreeMap::new() })
+        Ok(Self {
+            ebpf,
+            links: BTreeMap::new(),
+        })
     }
 
     /// Makes these the links that are translated, in the calling thread's network
@@ -110,7 +113,10 @@ impl Outside {
         let mut wanted = BTreeMap::new();
         for link in links {
             let index = if_nametoindex(link.interface.as_str()).map_err(|errno| {
-                OutsideError::Interface { interface: link.interface.clone(), errno }
+                OutsideError::Interface {
+                    interface: link.interface.clone(),
+                    errno,
+                }
             })?;
             wanted.insert(link.interface.as_str(), (index, link.address));
         }
@@ -118,7 +124,9 @@ impl Outside {
             .links
             .iter()
             .filter(|(name, link)| {
-                wanted.get(name.as_str()).is_none_or(|&(index, _)| index != link.index)
+                wanted
+                    .get(name.as_str())
+                    .is_none_or(|&(index, _)| index != link.index)
             })
             .map(|(name, _)| name.clone())
             .collect();
@@ -146,7 +154,11 @@ impl Outside {
     ) -> Result<(), OutsideError> {
         // The address first: a program without one lets packets through as they are.
         self.set_address(interface, index, address)?;
-        let mut attached = Attached { index, address, programs: Vec::new() };
+        let mut attached = Attached {
+            index,
+            address,
+            programs: Vec::new(),
+        };
         let failed = |program, source| OutsideError::Attach {
             program,
             interface: interface.to_owned(),
@@ -164,14 +176,19 @@ impl Outside {
     }
 
     fn detach(&mut self, interface: &str) -> Result<(), OutsideError> {
-        let Some(link) = self.links.remove(interface) else { return Ok(()) };
+        let Some(link) = self.links.remove(interface) else {
+            return Ok(());
+        };
         for (program, id) in link.programs {
             // An interface that is gone has taken its attachments along.
             let _ = classifier(&mut self.ebpf, program)?.detach(id);
         }
         match self.addresses()?.remove(&link.index) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(source) => Err(OutsideError::Map { interface: interface.to_owned(), source }),
+            Err(source) => Err(OutsideError::Map {
+                interface: interface.to_owned(),
+                source,
+            }),
         }
     }
 
@@ -182,7 +199,10 @@ impl Outside {
         address: Ipv4Addr,
     ) -> Result<(), OutsideError> {
         let set = self.addresses()?.insert(index, Address::from(address), 0);
-        set.map_err(|source| OutsideError::Map { interface: interface.to_owned(), source })
+        set.map_err(|source| OutsideError::Map {
+            interface: interface.to_owned(),
+            source,
+        })
     }
 
     fn addresses(&mut self) -> Result<HashMap<&mut MapData, u32, Address>, OutsideError> {
@@ -196,8 +216,12 @@ fn classifier<'a>(
     ebpf: &'a mut Ebpf,
     program: &'static str,
 ) -> Result<&'a mut SchedClassifier, OutsideError> {
-    let found = ebpf.program_mut(program).ok_or(OutsideError::Missing(program))?;
-    found.try_into().map_err(|source| OutsideError::Program { program, source })
+    let found = ebpf
+        .program_mut(program)
+        .ok_or(OutsideError::Missing(program))?;
+    found
+        .try_into()
+        .map_err(|source| OutsideError::Program { program, source })
 }
 
 /// Before 6.6 there is no TCX, and programs hang on a `clsact` qdisc.
@@ -208,3 +232,6 @@ fn prepare(interface: &str) -> Result<(), TcError> {
     }
     qdisc_add_clsact(interface)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,21 +8,24 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::{NodeEntry, Resolver};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::document::At;
 use crate::lab::Role;
 
 /// Ranges that have a meaning in every lab, or on every host.
 const RESERVED: [(Ipv4Net, &str); 9] = [
-    (net([10, 244, 0, 0], 16), "the pods"),
-    (net([10, 96, 0, 0], 16), "the services"),
-    (net([10, 0, 2, 0], 24), "the outside"),
-    (net([100, 64, 0, 0], 16), "the outside's view of the nodes"),
-    (net([0, 0, 0, 0], 8), "hosts without an address (RFC 1122)"),
-    (net([127, 0, 0, 0], 8), "loopback"),
-    (net([169, 254, 0, 0], 16), "link-local addresses"),
-    (net([224, 0, 0, 0], 4), "multicast"),
-    (net([240, 0, 0, 0], 4), "future use (RFC 1112)"),
+    (net([10, 244, 0, 0], 16), "the range of the pods"),
+    (net([10, 96, 0, 0], 16), "the range of the services"),
+    (net([10, 0, 2, 0], 24), "the network of the outside"),
+    (
+        net([100, 64, 0, 0], 16),
+        "by which the outside knows the nodes",
+    ),
+    (net([0, 0, 0, 0], 8), "which no host has (RFC 1122)"),
+    (net([127, 0, 0, 0], 8), "the loopback range"),
+    (net([169, 254, 0, 0], 16), "the link-local range"),
+    (net([224, 0, 0, 0], 4), "the multicast range"),
+    (net([240, 0, 0, 0], 4), "the reserved range (RFC 1112)"),
 ];
 
 /// Index in [`RESERVED`] of the pods' range.
@@ -88,7 +91,7 @@ impl Resolver<'_> {
         } else if let Some(fault) = host_bits(&at, network) {
             self.faults.push(fault);
         } else if let Some((range, owner)) = reserved(network) {
-            let message = format!("network {network} overlaps with {range}, which is for {owner}");
+            let message = format!("network {network} overlaps with {range}, {owner}");
             self.faults.push(at.fault(message));
         }
     }
@@ -99,8 +102,12 @@ impl Resolver<'_> {
             let at = self.root.key("nodes").key(name);
             let address_at = at.key("address");
             let Some(address) = node.address else {
-                // An address that is there but no address has its fault already.
-                if !address_at.exists() && node.role.is_some_and(|role| role != Role::World) {
+                // An address that is there but no address, or under a misspelt key,
+                // has its fault already.
+                let tried = at
+                    .entries()
+                    .any(|(key, _)| nearest(key, ["address"]).is_some());
+                if !tried && node.role.is_some_and(|role| role != Role::World) {
                     let message = format!("`nodes.{name}` lacks `address`");
                     self.faults.push(at.key_fault(message));
                 }

@@ -101,7 +101,7 @@ impl<'a> Resolver<'a> {
         }
         if let Some((range, owner)) = inside_reserved(to) {
             self.faults
-                .push(at.fault(format!("`{to}` is in {range}, which is for {owner}")));
+                .push(at.fault(format!("`{to}` is in {range}, {owner}")));
         }
         let in_cluster = |(_, node): &&(&str, &NodeEntry)| node.role.is_some_and(Role::runs_pods);
         if inside_pods(to)

@@ -95,23 +95,23 @@ fn networks_are_networks_of_their_own() {
     );
     assert_eq!(
         fault("10.244.7.0/24"),
-        "2:10 network 10.244.7.0/24 overlaps with 10.244.0.0/16, which is for the pods"
+        "2:10 network 10.244.7.0/24 overlaps with 10.244.0.0/16, the range of the pods"
     );
     assert_eq!(
         fault("10.0.0.0/8"),
-        "2:10 network 10.0.0.0/8 overlaps with 10.244.0.0/16, which is for the pods"
+        "2:10 network 10.0.0.0/8 overlaps with 10.244.0.0/16, the range of the pods"
     );
     assert_eq!(
         fault("10.96.0.0/24"),
-        "2:10 network 10.96.0.0/24 overlaps with 10.96.0.0/16, which is for the services"
+        "2:10 network 10.96.0.0/24 overlaps with 10.96.0.0/16, the range of the services"
     );
     assert_eq!(
         fault("10.0.2.0/24"),
-        "2:10 network 10.0.2.0/24 overlaps with 10.0.2.0/24, which is for the outside"
+        "2:10 network 10.0.2.0/24 overlaps with 10.0.2.0/24, the network of the outside"
     );
     assert_eq!(
         fault("100.64.3.0/24"),
-        "2:10 network 100.64.3.0/24 overlaps with 100.64.0.0/16, which is for the outside's view of the nodes"
+        "2:10 network 100.64.3.0/24 overlaps with 100.64.0.0/16, by which the outside knows the nodes"
     );
     assert_eq!(
         fault("192.168.10.0"),
@@ -215,7 +215,7 @@ fn dummies_overlap_with_nothing() {
         [
             "11:11 `10.10.1.201/25` overlaps with `10.10.1.200/24`",
             "12:11 address 192.168.10.77/32 of `d3` overlaps with 192.168.10.0/24, the lab's network",
-            "13:11 address 10.244.1.1/24 of `d4` overlaps with 10.244.0.0/16, the pods",
+            "13:11 address 10.244.1.1/24 of `d4` overlaps with 10.244.0.0/16, the range of the pods",
             "14:11 address 10.20.0.0/24 of `d5` is the address of the network itself",
             "15:11 address 10.20.0.255/24 of `d6` is the network's broadcast address",
             "20:19 `10.10.0.1/16` overlaps with `10.10.2.1/32`",
@@ -256,7 +256,7 @@ routes:
             "13:10 every node has a default route already, to the world",
             "14:10 `10.244.1.0/24` is the pods', which `c` has routes to by itself (only nodes outside the cluster need routes to pods)",
             "17:10 `c` has a route to 10.12.0.0/16 already",
-            "18:10 `10.0.2.0/24` is in 10.0.2.0/24, which is for the outside",
+            "18:10 `10.0.2.0/24` is in 10.0.2.0/24, the network of the outside",
             "19:36 `routes[11].on` has too few items",
         ]
     );
@@ -373,7 +373,6 @@ routes:
             "4:13 `nodes.c.role` cannot be `control-plan` (did you mean `control-plane`?)",
             "4:36 address 192.168.20.1 of `c` is outside the lab's network (nodes of 192.168.10.0/24 have 192.168.10.1 to 192.168.10.254)",
             "5:6 `nodes.w` must be a map, not a number",
-            "6:3 `nodes.v` lacks `address`",
             "6:21 unknown key `addres` in `nodes.v` (did you mean `address`?)",
         ]
     );

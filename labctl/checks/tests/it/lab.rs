@@ -1,0 +1,62 @@
+//! The study lab as a check sees it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use lab_checks::check_file::{Context, NodeFacts, PodFacts};
+
+fn node(name: &str, role: &str, address: [u8; 4], number: Option<u8>) -> NodeFacts {
+    let dummies = match role {
+        "router" => BTreeMap::from([
+            ("loop1".to_owned(), Ipv4Addr::new(10, 10, 1, 200)),
+            ("loop2".to_owned(), Ipv4Addr::new(10, 10, 2, 200)),
+        ]),
+        _ => BTreeMap::new(),
+    };
+    NodeFacts {
+        name: name.to_owned(),
+        role: role.to_owned(),
+        address: Some(address.into()),
+        pod_cidr: number.map(|n| format!("10.244.{n}.0/24").parse().expect("a prefix")),
+        cilium_host: number.map(|n| Ipv4Addr::new(10, 244, n, 200)),
+        dummies,
+    }
+}
+
+fn pod(name: &str, owner: Option<&str>, node: &str, ip: [u8; 4], app: &str) -> PodFacts {
+    PodFacts {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        owner: owner.map(str::to_owned),
+        node: node.to_owned(),
+        ip: ip.into(),
+        interface: format!("lxc{:08x}", u32::from_be_bytes(ip)),
+        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+    }
+}
+
+pub(crate) fn study() -> Context {
+    let webpod = |suffix: &str, node: &str, ip| {
+        pod(
+            &format!("webpod-556878d5d7-{suffix}"),
+            Some("webpod"),
+            node,
+            ip,
+            "webpod",
+        )
+    };
+    Context {
+        nodes: vec![
+            node("k8s-ctr", "control-plane", [192, 168, 10, 100], Some(0)),
+            node("k8s-w1", "worker", [192, 168, 10, 101], Some(1)),
+            node("k8s-w2", "worker", [192, 168, 10, 102], Some(2)),
+            node("router", "router", [192, 168, 10, 200], None),
+        ],
+        pods: vec![
+            pod("curl-pod", None, "k8s-ctr", [10, 244, 0, 5], "curl"),
+            webpod("7p8bn", "k8s-ctr", [10, 244, 0, 40]),
+            webpod("r4dmh", "k8s-w1", [10, 244, 1, 130]),
+            webpod("x9vqk", "k8s-w2", [10, 244, 2, 17]),
+        ],
+    }
+}

@@ -10,7 +10,7 @@ use lab_model::document::{At, Document};
 use crate::object::Object;
 
 /// Kinds that labctl obeys, with their `apiVersion`.
-const KINDS: [(&str, &str); 2] = [("Pod", "v1"), ("Deployment", "apps/v1")];
+const KINDS: [(&str, &str); 3] = [("Pod", "v1"), ("Deployment", "apps/v1"), ("List", "v1")];
 
 /// Other kinds that manifests often have, to tell "not available yet" from a
 /// misspelt kind.
@@ -52,27 +52,43 @@ pub fn parse(file_name: &str, text: &str) -> Result<Vec<Object>, Diagnostics> {
     let mut objects = Vec::new();
     let mut faults = Diagnostics::new();
     for document in Document::parse_all(file_name, text)? {
-        match read(&document) {
-            Ok(object) => objects.push(object),
-            Err(found) => faults.extend(found),
-        }
+        read(&document, &mut objects, &mut faults);
     }
     faults.or(objects)
 }
 
-fn read(document: &Document) -> Result<Object, Diagnostics> {
-    let at = document.at();
-    match kind(&at)? {
-        "Pod" => convert::pod(&document.read()?, document),
-        _ => convert::deployment(&document.read()?, document),
+/// Reads an object, or those of a `List`.
+fn read(document: &Document, objects: &mut Vec<Object>, faults: &mut Diagnostics) {
+    let read = match kind(&document.at()) {
+        Ok("List") => {
+            // What is wrong around the items, beside what is wrong in each.
+            faults.extend(
+                document
+                    .read::<kubernetes::List>()
+                    .err()
+                    .into_iter()
+                    .flatten(),
+            );
+            document
+                .items("items")
+                .iter()
+                .for_each(|item| read(item, objects, faults));
+            return;
+        }
+        Ok("Pod") => convert::pod(document),
+        Ok(_) => convert::deployment(document),
+        Err(fault) => Err(fault.into()),
+    };
+    match read {
+        Ok(object) => objects.push(object),
+        Err(found) => faults.extend(found),
     }
 }
 
 /// The object's kind, once it is one of [`KINDS`] with the right `apiVersion`.
 fn kind<'a>(at: &At<'a>) -> Result<&'a str, Diagnostic> {
     let Some(kind) = at.key("kind").as_str() else {
-        let available = KINDS.map(|(kind, _)| kind).join(", ");
-        let help = format!("every object has an apiVersion and a kind: one of {available}");
+        let help = format!("every object has an apiVersion and a kind: {}", available());
         return Err(at
             .key("kind")
             .fault("the object has no kind")
@@ -101,16 +117,17 @@ fn kind<'a>(at: &At<'a>) -> Result<&'a str, Diagnostic> {
 }
 
 fn unknown_kind(at: &At<'_>, kind: &str) -> Diagnostic {
-    let available = || KINDS.iter().map(|(kind, _)| *kind);
-    let listed = format!(
-        "labctl has {}",
-        available().collect::<Vec<_>>().join(" and ")
-    );
+    let listed = || format!("labctl has {}", available());
     if OTHER_KINDS.contains(&kind) {
         return at
             .fault(format!("kind `{kind}` is not available yet"))
-            .with_help(listed);
+            .with_help(listed());
     }
+    let kinds = KINDS.iter().map(|(kind, _)| *kind);
     at.fault(format!("unknown kind `{kind}`"))
-        .with_suggestion(kind, available(), || Some(listed))
+        .with_suggestion(kind, kinds, || Some(listed()))
+}
+
+fn available() -> String {
+    KINDS.map(|(kind, _)| kind).join(", ")
 }

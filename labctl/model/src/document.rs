@@ -86,6 +86,20 @@ impl Document {
         At::root(&self.source, &self.root)
     }
 
+    /// The items of the list at `key` as documents of their own, which is how
+    /// Kubernetes' `List` wraps objects. Their places are places in the same text.
+    #[must_use]
+    pub fn items(&self, key: &str) -> Vec<Self> {
+        let list = self.root.entry(key);
+        let items = list.map_or(&[][..], |entry| entry.node.items());
+        let document = |root: &Node| Self {
+            source: Arc::clone(&self.source),
+            root: root.clone(),
+            faults: Vec::new(),
+        };
+        items.iter().map(document).collect()
+    }
+
     /// The document as a `T`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lab_model::diagnostic::Diagnostics;
+use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::document::{At, Document};
 
 use super::kubernetes::{
@@ -16,6 +16,7 @@ use crate::names::{
 use crate::object::{Kind, Object, Origin, PodTemplate};
 use crate::selector::{Condition, Labels, Requirement, Selector};
 
+const TEMPLATE_MADE: &str = "a template without faults has been made";
 const HOST_NAME_LABEL: &str = "kubernetes.io/hostname";
 const LOWER_CASE: &str = "use lower case letters, digits, `-` and `.`, with a letter or digit at \
                           each end of every part";
@@ -25,44 +26,40 @@ const LABEL_VALUE: &str = "a label's value has at most 63 letters, digits, `-`, 
                            a letter or digit at each end";
 
 /// A Pod.
-pub(super) fn pod(pod: &kubernetes::Pod, document: &Document) -> Result<Object, Diagnostics> {
+pub(super) fn pod(document: &Document) -> Result<Object, Diagnostics> {
+    let (pod, mut faults) = document.read_partial::<kubernetes::Pod>()?;
     let at = document.at();
-    let mut faults = Diagnostics::new();
     let namespace = metadata(&pod.metadata, &at.key("metadata"), &mut faults);
     let name_at = at.key("metadata").key("name");
     if pod.metadata.name.len() > MAX_HOST_NAME {
         let message = "a pod's name is its host name as well, and has at most 63 characters";
         faults.push(name_at.fault(message));
     }
-    let labels = labels(
-        pod.metadata.labels.as_ref(),
-        &at.key("metadata").key("labels"),
-        &mut faults,
-    );
+    let labels_at = at.key("metadata").key("labels");
+    let labels = labels(pod.metadata.labels.as_ref(), &labels_at, &mut faults);
     let template = template(labels, &pod.spec, &at, &mut faults);
-    object(
-        pod.metadata.name.clone(),
+    let origin = origin(document, &at.key("spec"));
+    let template = faults.or(template)?.expect(TEMPLATE_MADE);
+    Ok(Object {
         namespace,
-        Kind::Pod,
+        name: pod.metadata.name,
+        kind: Kind::Pod,
         template,
-        document,
-        &at.key("spec"),
-        faults,
-    )
+        origin,
+    })
 }
 
 /// A Deployment.
-pub(super) fn deployment(
-    deployment: &kubernetes::Deployment,
-    document: &Document,
-) -> Result<Object, Diagnostics> {
+pub(super) fn deployment(document: &Document) -> Result<Object, Diagnostics> {
+    let (deployment, mut faults) = document.read_partial::<kubernetes::Deployment>()?;
+    let whole = faults.is_empty();
     let at = document.at();
-    let mut faults = Diagnostics::new();
     let spec = &deployment.spec;
     let namespace = metadata(&deployment.metadata, &at.key("metadata"), &mut faults);
+    let own_labels_at = at.key("metadata").key("labels");
     labels(
         deployment.metadata.labels.as_ref(),
-        &at.key("metadata").key("labels"),
+        &own_labels_at,
         &mut faults,
     );
 
@@ -75,44 +72,50 @@ pub(super) fn deployment(
     );
     let selector_at = at.key("spec").key("selector");
     let selector = selector(&spec.selector, &selector_at, &mut faults);
-    if selector.requirements.is_empty() {
-        let help = "repeat the template's labels in `matchLabels`";
-        faults.push(
-            selector_at
-                .key_fault("the selector is empty")
-                .with_help(help),
-        );
-    } else if !selector.matches(&labels) {
-        let message = "the selector does not match the template's labels";
-        let label = "the Deployment would never find its own pods";
-        let fault = selector_at.key_fault(message).with_label(label);
-        faults.push(fault.with_related(labels_at.key_span(), "the labels"));
+    if whole {
+        // Otherwise what does not match may have been left out for its own faults.
+        faults.extend(mismatch(&selector, &labels, &selector_at, &labels_at));
     }
     let template = template(labels, &spec.template.spec, &template_at, &mut faults);
     let kind = Kind::Deployment {
         replicas: spec.replicas.unwrap_or(1),
     };
-    let name = deployment.metadata.name.clone();
-    object(
-        name,
+    let origin = origin(document, &template_at.key("spec"));
+    let template = faults.or(template)?.expect(TEMPLATE_MADE);
+    Ok(Object {
         namespace,
+        name: deployment.metadata.name,
         kind,
         template,
-        document,
-        &template_at.key("spec"),
-        faults,
-    )
+        origin,
+    })
 }
 
-fn object(
-    name: String,
-    namespace: String,
-    kind: Kind,
-    template: Option<PodTemplate>,
-    document: &Document,
-    pod_spec: &At<'_>,
-    faults: Diagnostics,
-) -> Result<Object, Diagnostics> {
+/// A Deployment whose selector doesn't select its own pods.
+fn mismatch(
+    selector: &Selector,
+    labels: &Labels,
+    selector_at: &At<'_>,
+    labels_at: &At<'_>,
+) -> Option<Diagnostic> {
+    if selector.requirements.is_empty() {
+        let help = "repeat the template's labels in `matchLabels`";
+        return Some(
+            selector_at
+                .key_fault("the selector is empty")
+                .with_help(help),
+        );
+    }
+    if selector.matches(labels) {
+        return None;
+    }
+    let fault = selector_at
+        .key_fault("the selector does not match the template's labels")
+        .with_label("the Deployment would never find its own pods");
+    Some(fault.with_related(labels_at.key_span(), "the labels"))
+}
+
+fn origin(document: &Document, pod_spec: &At<'_>) -> Origin {
     let at = document.at();
     let name_at = at.key("metadata").key("name");
     let or_name = |at: At<'_>| {
@@ -122,22 +125,12 @@ fn object(
             name_at.span()
         }
     };
-    let origin = Origin {
+    Origin {
         source: document.source().clone(),
         name: name_at.span(),
         node_name: or_name(pod_spec.key("nodeName")),
         replicas: or_name(at.key("spec").key("replicas")),
-    };
-    let template = faults
-        .or(template)?
-        .expect("a template without faults has been made");
-    Ok(Object {
-        namespace,
-        name,
-        kind,
-        template,
-        origin,
-    })
+    }
 }
 
 /// Checks an object's name and namespace, and gives the namespace.

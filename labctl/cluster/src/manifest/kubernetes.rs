@@ -48,6 +48,19 @@ fn object_fields(schema: &mut Schema) {
     fields(schema, &["apiVersion", "kind", "status"], &[]);
 }
 
+/// `v1` List: what `kubectl get -o yaml` writes. Its items are objects of their
+/// own, and read as such.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(transform = list_fields)]
+pub(super) struct List {
+    #[serde(rename = "items")]
+    _items: Vec<Value>,
+}
+
+fn list_fields(schema: &mut Schema) {
+    fields(schema, &["apiVersion", "kind", "metadata"], &[]);
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[schemars(transform = object_meta_fields)]
 pub(super) struct ObjectMeta {

@@ -72,7 +72,7 @@ error: kind `Service` is not available yet
 2 | kind: Service
   |       ^^^^^^^
   |
-  = help: labctl has Pod and Deployment
+  = help: labctl has Pod, Deployment, List
 
 error: `Curl_Pod` cannot be the name of an object
  --> lab.yaml:9:9
@@ -216,7 +216,7 @@ error: the object has no kind
 8 | metadata: {name: x}
   | ^^^^^^^^^^^^^^^^^^^
   |
-  = help: every object has an apiVersion and a kind: one of Pod, Deployment
+  = help: every object has an apiVersion and a kind: Pod, Deployment, List
 
 error: `spec.replicas` must be between 0 and 2147483647, not -1
   --> lab.yaml:14:13
@@ -286,7 +286,7 @@ error: nginx takes no other command or arguments here
 fn nodes_that_are_not_there_or_run_no_pods() {
     assert_compute_fails(
         &[
-            &CURL_POD.replace("nodeName: k8s-ctr", "nodeName: k8s-w3"),
+            &CURL_POD.replace("nodeName: k8s-ctr", "nodeName: k8s-ctl"),
             &CURL_POD
                 .replace("nodeName: k8s-ctr", "nodeName: router")
                 .replace("curl-pod", "other"),
@@ -300,13 +300,13 @@ error: node `router` has the role router and runs no pods
   |
   = help: pods run on k8s-ctr, k8s-w1, k8s-w2
 
-error: there is no node `k8s-w3` in lab study
+error: there is no node `k8s-ctl` in lab study
  --> lab.yaml:8:13
   |
-8 |   nodeName: k8s-w3
-  |             ^^^^^^
+8 |   nodeName: k8s-ctl
+  |             ^^^^^^^
   |
-  = help: did you mean `k8s-w2`?
+  = help: did you mean `k8s-ctr`?
 ",
     );
 }
@@ -375,6 +375,109 @@ error: every node runs a pod that podAntiAffinity keeps default/webpod-67b86b988
   |
 6 |   replicas: 4
   |             ^
+",
+    );
+}
+
+#[test]
+fn faults_of_form_and_of_meaning_come_together_and_none_follows_from_another() {
+    assert_parse_fails(
+        "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: Web}
+spec:
+  replica: 3
+  selector: {matchLabels: {app: 7}}
+  template:
+    metadata: {labels: {app: 7}}
+    spec:
+      containers: [{name: web, image: nginy}]
+",
+        "\
+error: `Web` cannot be the name of an object
+ --> lab.yaml:3:18
+  |
+3 | metadata: {name: Web}
+  |                  ^^^
+  |
+  = help: use lower case letters, digits, `-` and `.`, with a letter or digit at each end of every part
+
+error: unknown key `replica` in `spec`
+ --> lab.yaml:5:3
+  |
+5 |   replica: 3
+  |   ^^^^^^^
+  |
+  = help: did you mean `replicas`?
+
+error: `spec.selector.matchLabels.app` must be text, not a number
+ --> lab.yaml:6:33
+  |
+6 |   selector: {matchLabels: {app: 7}}
+  |                                 ^
+  |
+  = help: quote it to make it text
+
+error: `spec.template.metadata.labels.app` must be text, not a number
+ --> lab.yaml:8:30
+  |
+8 |     metadata: {labels: {app: 7}}
+  |                              ^
+  |
+  = help: quote it to make it text
+
+error: labctl has no built-in workload for the image `nginy`
+  --> lab.yaml:10:39
+   |
+10 |       containers: [{name: web, image: nginy}]
+   |                                       ^^^^^
+   |
+   = help: did you mean `nginx`?
+",
+    );
+}
+
+#[test]
+fn items_of_a_list_are_objects() {
+    assert_parse_fails(
+        "\
+apiVersion: v1
+kind: List
+itemz: []
+items:
+- apiVersion: v1
+  kind: ConfigMap
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: web}
+  spec:
+    containers: [{name: web, image: nginx, imge: x}]
+",
+        "\
+error: unknown key `itemz`
+ --> lab.yaml:3:1
+  |
+3 | itemz: []
+  | ^^^^^
+  |
+  = help: did you mean `items`?
+
+error: kind `ConfigMap` is not available yet
+ --> lab.yaml:6:9
+  |
+6 |   kind: ConfigMap
+  |         ^^^^^^^^^
+  |
+  = help: labctl has Pod, Deployment, List
+
+error: unknown key `imge` in `spec.containers[0]`
+  --> lab.yaml:11:44
+   |
+11 |     containers: [{name: web, image: nginx, imge: x}]
+   |                                            ^^^^
+   |
+   = help: did you mean `image`?
 ",
     );
 }

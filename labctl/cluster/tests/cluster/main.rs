@@ -3,6 +3,7 @@
 mod faults;
 mod properties;
 mod settings;
+mod shipped;
 mod study;
 
 use std::collections::BTreeMap;

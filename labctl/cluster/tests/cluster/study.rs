@@ -203,3 +203,12 @@ fn allocations_survive_the_state_file() {
         allocations
     );
 }
+
+#[test]
+fn a_list_is_as_good_as_several_documents() {
+    let indented: String = CURL_POD.lines().map(|line| format!("  {line}\n")).collect();
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n-{}", &indented[1..]);
+    let alone = cluster(&study_lab(), &objects(&[CURL_POD]), &Allocations::default());
+    let listed = cluster(&study_lab(), &objects(&[&list]), &Allocations::default());
+    assert_eq!(alone, listed);
+}

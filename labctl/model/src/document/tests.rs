@@ -249,3 +249,15 @@ fn streams_keep_the_places_of_every_document() {
     let fault = documents[1].read::<Manifest>().unwrap_err();
     assert_eq!(fault.iter().next().unwrap().line_column(), (6, 7));
 }
+
+#[test]
+fn items_are_documents_that_point_into_the_same_text() {
+    let text = "kind: List\nitems:\n- name: a\n- name: 7\n";
+    let list = Document::parse("list.yaml", text).unwrap();
+    let items = list.items("items");
+    assert_eq!(items.len(), 2);
+    assert_eq!(items[0].at().key("name").as_str(), Some("a"));
+    let span = items[1].at().key("name").span();
+    assert_eq!(list.source().line_column(span.start), (4, 9));
+    assert!(list.items("kind").is_empty() && list.items("absent").is_empty());
+}

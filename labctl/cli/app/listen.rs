@@ -32,8 +32,17 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// What every app answers with.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Serves until SIGTERM or SIGINT. `on_hangup` is called on every SIGHUP.
-pub(super) fn serve<H, F>(listen: Listen, handler: H, on_hangup: impl FnMut()) -> anyhow::Result<()>
+/// What a server is told from outside.
+#[derive(Debug)]
+enum Told {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// Serves until SIGTERM or SIGINT. `reload` is called on every SIGHUP.
+pub(super) fn serve<H, F>(listen: Listen, handler: H, reload: impl FnMut()) -> anyhow::Result<()>
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send,
@@ -45,12 +54,12 @@ where
         .build()
         .context("failed to start the server")?;
     runtime.block_on(async {
-        let signals = Signals::watch().context("failed to watch for signals")?;
+        let mut signals = Signals::watch().context("failed to watch for signals")?;
         let listener = bind(listen.port)?;
         if let Some(fd) = listen.ready_fd {
             report_ready(fd)?;
         }
-        accept_until_stopped(listener, signals, handler, on_hangup).await;
+        accept_until_stopped(listener, async || signals.next().await, handler, reload).await;
         Ok(())
     })
 }
@@ -69,6 +78,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
     }
 }
 
@@ -102,9 +119,9 @@ fn report_ready(fd: RawFd) -> anyhow::Result<()> {
 
 async fn accept_until_stopped<H, F>(
     listener: tokio::net::TcpListener,
-    mut signals: Signals,
+    mut told: impl AsyncFnMut() -> Told,
     handler: H,
-    mut on_hangup: impl FnMut(),
+    mut reload: impl FnMut(),
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send,
@@ -112,9 +129,10 @@ async fn accept_until_stopped<H, F>(
     let connections = GracefulShutdown::new();
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            _ = signals.hangup.recv() => on_hangup(),
+            told = told() => match told {
+                Told::Stop => break,
+                Told::Reload => reload(),
+            },
             accepted = listener.accept() => match accepted {
                 Ok((stream, remote)) => spawn(&connections, stream, remote, handler.clone()),
                 Err(error) => {
@@ -167,5 +185,106 @@ fn raise_open_files() {
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         eprintln!("failed to raise the limit of open files to {hard}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::thread;
+
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::super::whoami;
+    use super::*;
+
+    /// A whoami on a port of the kernel's choice.
+    struct Server {
+        port: u16,
+        tell: UnboundedSender<Told>,
+        thread: thread::JoinHandle<u32>,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let (tell, mut told) = unbounded_channel();
+            let (report, port) = std::sync::mpsc::channel();
+            let thread = thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let listener = bind(0).unwrap();
+                    report.send(listener.local_addr().unwrap().port()).unwrap();
+                    let told = async || told.recv().await.unwrap_or(Told::Stop);
+                    let mut reloads = 0;
+                    accept_until_stopped(listener, told, whoami::answer, || reloads += 1).await;
+                    reloads
+                })
+            });
+            Self {
+                port: port.recv().unwrap(),
+                tell,
+                thread,
+            }
+        }
+
+        fn connect(&self) -> TcpStream {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+            stream.set_read_timeout(Some(GRACE)).unwrap();
+            stream
+        }
+    }
+
+    fn ask(mut stream: &TcpStream, path: &str) {
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+    }
+
+    fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_ipv4_client_sees_its_own_address() {
+        let server = Server::start();
+        let stream = server.connect();
+        let own = stream.local_addr().unwrap();
+        ask(&stream, "/");
+        let answer = answer(stream);
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains(&format!("\nRemoteAddr: {own}\nGET / HTTP/1.1\r\n")),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn stopping_ends_what_is_under_way_and_takes_nothing_new() {
+        let server = Server::start();
+        let stream = server.connect();
+        let idle = server.connect();
+        // Its answer shows that the server has accepted all that came before.
+        let last = server.connect();
+        ask(&stream, "/?wait=300ms");
+        ask(&last, "/health");
+        assert!(answer(last).starts_with("HTTP/1.1 200 OK"));
+        server.tell.send(Told::Reload).unwrap();
+        server.tell.send(Told::Stop).unwrap();
+        assert!(answer(stream).contains("Hostname: "));
+        assert_eq!(answer(idle), "");
+        assert_eq!(server.thread.join().unwrap(), 1, "reloads");
+        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

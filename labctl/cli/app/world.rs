@@ -30,6 +30,47 @@ fn links(config: &Path) -> anyhow::Result<Vec<OutsideLink>> {
     let text = fs::read_to_string(config).with_context(read)?;
     match serde_json::from_str(&text).with_context(read)? {
         Service::World { links } => Ok(links),
-        Service::Http { .. } => anyhow::bail!("{} is not about a world", config.display()),
+        Service::Http { .. } => {
+            anyhow::bail!(
+                "failed to read {}: it is about an HTTP server",
+                config.display()
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn links_of(text: &str) -> anyhow::Result<Vec<OutsideLink>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        links(file.path())
+    }
+
+    #[test]
+    fn links_are_those_of_the_service() {
+        let link = OutsideLink {
+            interface: "k8s-ctr".to_owned(),
+            address: [100, 64, 0, 1].into(),
+        };
+        let service = Service::World {
+            links: vec![link.clone()],
+        };
+        assert_eq!(
+            links_of(&serde_json::to_string(&service).unwrap()).unwrap(),
+            [link]
+        );
+    }
+
+    #[test]
+    fn another_service_is_refused() {
+        let error = links_of(r#"{"http": {"port": 80}}"#).unwrap_err();
+        assert!(
+            error.to_string().ends_with("it is about an HTTP server"),
+            "{error}"
+        );
+        assert!(links_of("{}").is_err());
     }
 }

@@ -481,3 +481,15 @@ error: unknown key `imge` in `spec.containers[0]`
 ",
     );
 }
+
+#[test]
+fn more_pods_than_the_whole_cluster_has_addresses() {
+    let other = webpod(400).replace("webpod", "other");
+    assert_compute_fails(&[&webpod(400), &other], "\
+error: range is full: no node has a pod address or endpoint id left for default/webpod-6649597696-79fhb
+ --> lab.yaml:6:13
+  |
+6 |   replicas: 400
+  |             ^^^
+");
+}

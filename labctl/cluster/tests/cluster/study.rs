@@ -212,3 +212,35 @@ fn a_list_is_as_good_as_several_documents() {
     let listed = cluster(&study_lab(), &objects(&[&list]), &Allocations::default());
     assert_eq!(alone, listed);
 }
+
+#[test]
+fn the_order_of_keys_in_a_template_makes_no_new_pods() {
+    let written = "\
+      containers:
+      - name: webpod
+        image: traefik/whoami
+        ports:
+        - containerPort: 80
+";
+    let reordered = "\
+      containers:
+      - ports:
+        - containerPort: 80
+        image: traefik/whoami
+        name: webpod
+";
+    let manifest = webpod(2);
+    assert!(manifest.contains(written));
+    let names = |manifest: &str| {
+        let cluster = cluster(&study_lab(), &objects(&[manifest]), &Allocations::default());
+        cluster
+            .pods
+            .into_iter()
+            .map(|pod| pod.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&manifest),
+        names(&manifest.replace(written, reordered))
+    );
+}

@@ -142,7 +142,18 @@ struct Resolver<'a> {
     faults: Diagnostics,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    /// The nodes that are maps, each with its place.
+    fn entries(&self) -> Vec<(At<'a>, &'a str, &'a NodeEntry)> {
+        let Some(nodes) = &self.file.nodes else {
+            return Vec::new();
+        };
+        let at = self.root.key("nodes");
+        at.entries()
+            .filter_map(|(name, at)| Some((at, name, nodes.get(name)?)))
+            .collect()
+    }
+
     fn resolve(mut self, folder: &Path) -> Result<Lab, Diagnostics> {
         self.check_name();
         self.check_addresses();

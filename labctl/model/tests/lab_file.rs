@@ -106,3 +106,68 @@ fn ten_faults_print_ten_diagnostics() {
     assert_eq!(printed, fs::read_to_string(&path).unwrap_or_default());
     assert_eq!(faults.len(), 10);
 }
+
+/// Contents of the fenced blocks of a Markdown text, each with its language.
+fn fenced(markdown: &str) -> Vec<(&str, &str)> {
+    let blocks = markdown.split("\n```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.split_once('\n')).collect()
+}
+
+#[test]
+fn the_documentation_shows_real_output() {
+    let path = repository().join("docs/labs.md");
+    let written = fs::read_to_string(&path).expect("docs/labs.md is there");
+    let mut current = written.clone();
+    let blocks = fenced(&written);
+    let mut shown = 0;
+    for pair in blocks.windows(2) {
+        let [("yaml", lab), ("text", output)] = pair else {
+            continue;
+        };
+        let faults = lab_file::parse("labs/faulty.yaml", lab, Path::new("labs"));
+        let faults = faults.expect_err("a faulty example").to_string();
+        current = current.replace(output, &faults);
+        shown += 1;
+    }
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(&path, &current).expect("docs/ can be written");
+    }
+    assert_eq!(shown, 3);
+    assert_eq!(
+        written, current,
+        "docs/labs.md is stale: run this test with UPDATE_SNAPSHOTS=1"
+    );
+}
+
+#[test]
+fn the_documentation_has_every_key_and_the_shipped_lab() {
+    let docs =
+        fs::read_to_string(repository().join("docs/labs.md")).expect("docs/labs.md is there");
+    let study = fs::read_to_string(repository().join("labs/study.yaml")).expect("labs are text");
+    assert!(
+        docs.contains(&study),
+        "docs/labs.md does not show labs/study.yaml as it is"
+    );
+    let schema = lab_file::schema();
+    let definitions = schema["$defs"]
+        .as_object()
+        .expect("a schema has definitions");
+    for definition in definitions.values().chain([&schema]) {
+        for key in definition["properties"]
+            .as_object()
+            .into_iter()
+            .flat_map(|keys| keys.keys())
+        {
+            let named = [
+                format!("`{key}"),
+                format!(".{key}`"),
+                format!(".{key}."),
+                format!("{{{key}:"),
+            ];
+            assert!(
+                named.iter().any(|named| docs.contains(named)),
+                "docs/labs.md lacks {key}"
+            );
+        }
+    }
+}

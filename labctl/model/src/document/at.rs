@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Value};
 use crate::diagnostic::{Diagnostic, Source};
 
 /// A place in a document: a value, or, where a path leads to none, the nearest
@@ -33,19 +33,11 @@ impl<'a> At<'a> {
     /// The value of that key.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        let path = format!("{}{dot}{key}", self.path);
         match self.node.and_then(|node| node.entry(key)) {
-            Some(entry) => Self {
-                source: self.source,
-                node: Some(&entry.node),
-                key_span: Some(entry.key_span.clone()),
-                around: entry.node.span.clone(),
-                path,
-            },
+            Some(entry) => self.entry(entry),
             None => Self {
                 node: None,
-                path,
+                path: self.path_to(key),
                 ..self.clone()
             },
         }
@@ -77,7 +69,25 @@ impl<'a> At<'a> {
         let entries = self.node.map_or(&[][..], Node::entries);
         entries
             .iter()
-            .map(|entry| (entry.key.as_str(), self.key(&entry.key)))
+            .map(|entry| (entry.key.as_str(), self.entry(entry)))
+    }
+
+    fn entry(&self, entry: &'a Entry) -> Self {
+        Self {
+            source: self.source,
+            node: Some(&entry.node),
+            key_span: Some(entry.key_span.clone()),
+            around: entry.node.span.clone(),
+            path: self.path_to(&entry.key),
+        }
+    }
+
+    fn path_to(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// The items of a list; of anything else, none.

@@ -98,8 +98,7 @@ impl Resolver<'_> {
 
     fn check_node_addresses(&mut self) {
         let mut seen: HashMap<Ipv4Addr, (&str, Range<usize>)> = HashMap::new();
-        for (name, node) in self.file.nodes.iter().flatten() {
-            let at = self.root.key("nodes").key(name);
+        for (at, name, node) in self.entries() {
             let address_at = at.key("address");
             let Some(address) = node.address else {
                 // An address that is there but no address, or under a misspelt key,
@@ -163,9 +162,10 @@ impl Resolver<'_> {
     fn check_dummies(&mut self) {
         // Apart from each other, by first address.
         let mut claimed: BTreeMap<Ipv4Addr, (Ipv4Net, Range<usize>)> = BTreeMap::new();
-        for (name, node) in self.file.nodes.iter().flatten() {
+        for (at, _, node) in self.entries() {
+            let dummies = at.key("dummies");
             for (dummy, address) in &node.dummies {
-                let at = self.root.key("nodes").key(name).key("dummies").key(dummy);
+                let at = dummies.key(dummy);
                 if !self.is_sound(&at, dummy, *address) {
                     continue;
                 }

@@ -7,20 +7,15 @@ use crate::lab::{Node, Role};
 impl Resolver<'_> {
     /// Checks the nodes and returns those that have a role.
     pub(super) fn nodes(&mut self) -> Vec<Node> {
-        let Some(entries) = &self.file.nodes else {
-            return Vec::new();
-        };
-        let at = self.root.key("nodes");
-        self.check_roles(&at);
+        self.check_roles();
         let mut nodes = Vec::new();
-        for (name, entry) in entries {
-            let at = at.key(name);
+        for (at, name, entry) in self.entries() {
             self.check_node_name(&at, name, entry);
             self.check_dummy_names(&at, entry);
             self.check_serve(&at, name, entry);
             nodes.extend(entry.role.map(|role| {
                 Node {
-                    name: name.clone(),
+                    name: name.to_owned(),
                     role,
                     address: entry.address,
                     dummies: entry
@@ -37,10 +32,11 @@ impl Resolver<'_> {
     }
 
     /// At least one control plane, and at most one world.
-    fn check_roles(&mut self, at: &At<'_>) {
+    fn check_roles(&mut self) {
         let Some(nodes) = &self.file.nodes else {
             return;
         };
+        let at = self.root.key("nodes");
         let entries = nodes.iter();
         // A node whose role is misspelt may be the control plane.
         let unknown = at

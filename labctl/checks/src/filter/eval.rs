@@ -21,7 +21,7 @@ pub struct NearMiss {
 pub(super) fn matches(expr: &Expr, packet: &Packet<'_>, layers: &Layers<'_>) -> bool {
     match expr {
         Expr::True => true,
-        Expr::Protocol(protocol) => layers.first(*protocol).is_some(),
+        Expr::Protocol(protocol) => layers.any(*protocol, |_| true),
         Expr::Present(operand) => {
             // A mask turns "is there" into "is any of these bits set".
             any(operand, packet, layers, |value| {
@@ -61,11 +61,12 @@ fn any(
     mut test: impl FnMut(u64) -> bool,
 ) -> bool {
     let mask = operand.mask.unwrap_or(u64::MAX);
-    layers
-        .of_protocol(operand.field.protocol)
-        .zip(1u64..)
-        .filter(|(_, number)| operand.layer.is_none_or(|wanted| wanted == *number))
-        .any(|(layer, _)| operand.field.any(packet, layer, |value| test(value & mask)))
+    let mut number = 0;
+    layers.any(operand.field.protocol, |layer| {
+        number += 1;
+        operand.layer.is_none_or(|wanted| wanted == number)
+            && operand.field.any(packet, layer, |value| test(value & mask))
+    })
 }
 
 /// Whether `test` holds for any value, or for all of them. Without a value nothing holds.

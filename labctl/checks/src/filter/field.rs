@@ -64,7 +64,7 @@ impl Field {
     pub fn values(&self, packet: &Packet<'_>) -> Vec<String> {
         let mut values = Vec::new();
         for layer in Layers::of(packet).of_protocol(self.protocol) {
-            self.any(packet, layer, |value| {
+            self.any(packet, &layer, |value| {
                 values.push(self.kind.show(value));
                 false
             });

@@ -18,13 +18,9 @@ struct Identity {
 
 impl Identity {
     fn of(packet: &Packet<'_>) -> Option<Self> {
-        let layers = Layers::of(packet);
-        let ip_at = layers
-            .as_slice()
-            .iter()
-            .position(|layer| layer.protocol == Protocol::Ipv4)?;
-        let ip = layers.as_slice()[ip_at];
-        let inner = layers.as_slice().get(ip_at + 1)?;
+        let mut layers = Layers::of(packet).iter();
+        let ip = layers.find(|layer| layer.protocol == Protocol::Ipv4)?;
+        let inner = layers.next()?;
         let transport = match inner.protocol {
             Protocol::Icmp => [
                 u32::from(*inner.bytes.first()?),

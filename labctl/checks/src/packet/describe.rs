@@ -38,39 +38,39 @@ impl Describer {
     #[must_use]
     pub fn describe(&mut self, packet: &Packet<'_>) -> String {
         let mut line = time(packet.timestamp);
-        let layers = Layers::of(packet);
-        let network = layers.as_slice().iter().position(|layer| {
+        let mut layers = Layers::of(packet).iter();
+        let network = layers.find(|layer| {
             matches!(
                 layer.protocol,
                 Protocol::Ipv4 | Protocol::Ipv6 | Protocol::Arp
             )
         });
-        let text = network.and_then(|index| {
-            let (layer, rest) = layers.as_slice()[index..].split_first()?;
-            match layer.protocol {
-                Protocol::Arp => arp(layer),
-                Protocol::Ipv6 => ipv6(layer),
-                _ => self.ipv4(layer, rest),
-            }
+        let text = network.and_then(|layer| match layer.protocol {
+            Protocol::Arp => arp(&layer),
+            Protocol::Ipv6 => ipv6(&layer),
+            _ => self.ipv4(&layer, layers.next(), layers.next()),
         });
         line.push_str(&text.unwrap_or_else(|| link(packet)));
         line
     }
 
-    fn ipv4(&mut self, ip: &Layer<'_>, rest: &[Layer<'_>]) -> Option<String> {
+    /// `quoted` is what an ICMP error carries.
+    fn ipv4(
+        &mut self,
+        ip: &Layer<'_>,
+        transport: Option<Layer<'_>>,
+        quoted: Option<Layer<'_>>,
+    ) -> Option<String> {
         let (src, dst) = (ipv4_at(ip, 12)?, ipv4_at(ip, 16)?);
-        let protocol = *ip.bytes.get(9)?;
-        let text = match rest.first() {
-            Some(icmp) if icmp.protocol == Protocol::Icmp => Some(format!(
-                "IP {src} > {dst}: ICMP {}, length {}",
-                icmp_text(icmp, rest.get(1))?,
-                icmp.wire_len
-            )),
-            Some(tcp) if tcp.protocol == Protocol::Tcp => self.tcp(src, dst, tcp),
-            Some(udp) if udp.protocol == Protocol::Udp => udp_text(src, dst, udp),
+        let number = *ip.bytes.get(9)?;
+        let text = transport.and_then(|layer| match layer.protocol {
+            Protocol::Icmp => icmp_text(&layer, quoted.as_ref())
+                .map(|text| format!("IP {src} > {dst}: ICMP {text}, length {}", layer.wire_len)),
+            Protocol::Tcp => self.tcp(src, dst, &layer),
+            Protocol::Udp => udp_text(src, dst, &layer),
             _ => None,
-        };
-        text.or_else(|| Some(format!("IP {src} > {dst}: ip-proto-{protocol}")))
+        });
+        text.or_else(|| Some(format!("IP {src} > {dst}: ip-proto-{number}")))
     }
 
     fn tcp(&mut self, src: Ipv4Addr, dst: Ipv4Addr, tcp: &Layer<'_>) -> Option<String> {

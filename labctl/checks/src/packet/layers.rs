@@ -52,14 +52,8 @@ pub struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    const NONE: Self = Self {
-        protocol: Protocol::Frame,
-        bytes: &[],
-        wire_len: 0,
-        quoted: false,
-    };
-
     /// What follows the first `header` bytes.
+    #[inline(always)]
     fn behind(&self, protocol: Protocol, header: usize) -> Option<Self> {
         let bytes = self.bytes.get(header..)?;
         let wire_len = self.wire_len.saturating_sub(header as u32);
@@ -73,6 +67,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The same, ending where `wire_len` says.
+    #[inline(always)]
     fn cut(mut self, wire_len: u32) -> Self {
         self.wire_len = self.wire_len.min(wire_len);
         self.bytes = &self.bytes[..self.bytes.len().min(self.wire_len as usize)];
@@ -80,71 +75,77 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The headers of one packet, outermost first.
+/// The headers of one packet, found anew on each walk: a filter looks at few of them, and a walk
+/// is cheaper than a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Layers<'a> {
-    stack: [Layer<'a>; MAX_LAYERS],
-    len: usize,
+    frame: Layer<'a>,
+    link: LinkType,
 }
 
 impl<'a> Layers<'a> {
-    /// Finds the headers of `packet`.
+    /// The headers of `packet`.
     #[must_use]
     #[inline]
     pub fn of(packet: &Packet<'a>) -> Self {
-        let mut layers = Self {
-            stack: [Layer::NONE; MAX_LAYERS],
-            len: 0,
-        };
         let frame = Layer {
             protocol: Protocol::Frame,
             bytes: packet.data,
             wire_len: packet.original_len.max(packet.data.len() as u32),
             quoted: false,
         };
-        let mut next = Some(frame);
-        while let Some(layer) = next
-            && layers.len < MAX_LAYERS
-        {
-            layers.stack[layers.len] = layer;
-            layers.len += 1;
-            next = match layer.protocol {
-                Protocol::Frame => behind_frame(&layer, packet.link),
-                Protocol::Ethernet => behind_ethernet(&layer),
-                Protocol::Sll => behind_sll(&layer, packet.link),
-                Protocol::Vlan => behind_ethertype(&layer, be16(layer.bytes, 2), 4),
-                Protocol::Ipv4 => behind_ipv4(&layer),
-                Protocol::Ipv6 => behind_ipv6(&layer),
-                Protocol::Icmp => behind_icmp(&layer),
-                Protocol::Icmpv6 | Protocol::Arp | Protocol::Tcp | Protocol::Udp => None,
-            };
+        Self {
+            frame,
+            link: packet.link,
         }
-        layers
     }
 
     /// All headers, outermost first.
-    #[must_use]
     #[inline]
-    pub fn as_slice(&self) -> &[Layer<'a>] {
-        &self.stack[..self.len]
+    pub fn iter(&self) -> impl Iterator<Item = Layer<'a>> + use<'a> {
+        let link = self.link;
+        std::iter::successors(Some(self.frame), move |layer| behind(layer, link)).take(MAX_LAYERS)
+    }
+
+    /// Calls `test` with the headers of that protocol, outermost first, until it returns true.
+    #[inline]
+    pub fn any(&self, protocol: Protocol, mut test: impl FnMut(&Layer<'a>) -> bool) -> bool {
+        let mut layer = self.frame;
+        for _ in 0..MAX_LAYERS {
+            if layer.protocol == protocol && test(&layer) {
+                return true;
+            }
+            match behind(&layer, self.link) {
+                Some(next) => layer = next,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// The headers of that protocol, outermost first.
     #[inline]
-    pub fn of_protocol(&self, protocol: Protocol) -> impl Iterator<Item = &Layer<'a>> {
-        self.as_slice()
-            .iter()
-            .filter(move |layer| layer.protocol == protocol)
-    }
-
-    /// The outermost header of that protocol.
-    #[must_use]
-    #[inline]
-    pub fn first(&self, protocol: Protocol) -> Option<&Layer<'a>> {
-        self.of_protocol(protocol).next()
+    pub fn of_protocol(&self, protocol: Protocol) -> impl Iterator<Item = Layer<'a>> + use<'a> {
+        self.iter().filter(move |layer| layer.protocol == protocol)
     }
 }
 
+/// The header behind that of `layer`.
+#[inline(always)]
+fn behind<'a>(layer: &Layer<'a>, link: LinkType) -> Option<Layer<'a>> {
+    match layer.protocol {
+        Protocol::Frame => behind_frame(layer, link),
+        Protocol::Ethernet => behind_ethernet(layer),
+        Protocol::Sll => behind_sll(layer, link),
+        Protocol::Vlan => behind_ethertype(layer, be16(layer.bytes, 2), 4),
+        Protocol::Ipv4 => behind_ipv4(layer),
+        Protocol::Ipv6 => behind_ipv6(layer),
+        Protocol::Icmp => behind_icmp(layer),
+        Protocol::Icmpv6 | Protocol::Arp | Protocol::Tcp | Protocol::Udp => None,
+    }
+}
+
+#[inline(always)]
 fn behind_frame<'a>(frame: &Layer<'a>, link: LinkType) -> Option<Layer<'a>> {
     match link {
         LinkType::Ethernet => frame.behind(Protocol::Ethernet, 0),
@@ -157,10 +158,12 @@ fn behind_frame<'a>(frame: &Layer<'a>, link: LinkType) -> Option<Layer<'a>> {
     }
 }
 
+#[inline(always)]
 fn behind_ethernet<'a>(ethernet: &Layer<'a>) -> Option<Layer<'a>> {
     behind_ethertype(ethernet, be16(ethernet.bytes, 12), 14)
 }
 
+#[inline(always)]
 fn behind_sll<'a>(sll: &Layer<'a>, link: LinkType) -> Option<Layer<'a>> {
     match link {
         LinkType::LinuxSll2 => behind_ethertype(sll, be16(sll.bytes, 0), 20),
@@ -168,6 +171,7 @@ fn behind_sll<'a>(sll: &Layer<'a>, link: LinkType) -> Option<Layer<'a>> {
     }
 }
 
+#[inline(always)]
 fn behind_ethertype<'a>(
     layer: &Layer<'a>,
     ethertype: Option<u16>,
@@ -185,6 +189,7 @@ fn behind_ethertype<'a>(
         .filter(|inner| !inner.bytes.is_empty())
 }
 
+#[inline(always)]
 fn behind_ipv4<'a>(ip: &Layer<'a>) -> Option<Layer<'a>> {
     let header = header_len(ip)?;
     let total = match be16(ip.bytes, 2)? {
@@ -203,13 +208,14 @@ fn behind_ipv4<'a>(ip: &Layer<'a>) -> Option<Layer<'a>> {
 }
 
 /// Length of an IPv4 header with its options; `None` where it cannot be one.
-#[inline]
+#[inline(always)]
 fn header_len(ip: &Layer<'_>) -> Option<usize> {
     let first = *ip.bytes.first()?;
     let header = usize::from(first & 0x0f) * 4;
     (first >> 4 == 4 && header >= 20 && ip.bytes.len() >= 20).then_some(header)
 }
 
+#[inline(always)]
 fn transport(number: u8, over_ipv4: bool) -> Option<Protocol> {
     match number {
         1 if over_ipv4 => Some(Protocol::Icmp),
@@ -222,6 +228,7 @@ fn transport(number: u8, over_ipv4: bool) -> Option<Protocol> {
     }
 }
 
+#[inline(always)]
 fn behind_ipv6<'a>(ip: &Layer<'a>) -> Option<Layer<'a>> {
     if ip.bytes.len() < 40 || ip.bytes[0] >> 4 != 6 {
         return None;
@@ -250,6 +257,7 @@ fn behind_ipv6<'a>(ip: &Layer<'a>) -> Option<Layer<'a>> {
 }
 
 /// The packet that an ICMP error quotes (RFC 792): types 3, 4, 5, 11 and 12.
+#[inline(always)]
 fn behind_icmp<'a>(icmp: &Layer<'a>) -> Option<Layer<'a>> {
     matches!(icmp.bytes.first()?, 3 | 4 | 5 | 11 | 12)
         .then(|| icmp.behind(Protocol::Ipv4, 8))

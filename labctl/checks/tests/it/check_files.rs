@@ -212,3 +212,23 @@ fn what_the_lab_lacks_is_named_with_its_place() {
     );
     assert!(render("curl-pod", "{{ node('router').pod_cidr }}").contains("undefined"));
 }
+
+#[test]
+fn the_documentation_is_true() {
+    let path = shipped("../docs/checks.md");
+    let text = std::fs::read_to_string(&path).expect("docs/checks.md can be read");
+    let example = text
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("it begins with an example");
+    let suite =
+        check_file::parse("docs/checks.md", example).unwrap_or_else(|faults| panic!("{faults}"));
+    suite.checks[0]
+        .render(&lab::study())
+        .expect("the study lab has it all");
+    for field in lab_checks::filter::field::fields() {
+        let name = format!("`{}`", field.name);
+        assert!(text.contains(&name), "docs/checks.md does not list {name}");
+    }
+}

@@ -1,7 +1,9 @@
 //! Verdicts and their evidence, on captures of the study's own scene.
 
 use lab_checks::check_file::{self, Check, TcpOutcome};
-use lab_checks::judge::{Captured, Progress, StepOutcome, TwinVerdict, Verdict, judge, judge_twin};
+use lab_checks::judge::{
+    Captured, CheckReport, Progress, StepOutcome, TwinVerdict, Verdict, judge, judge_twin,
+};
 use lab_checks::packet::Capture;
 
 use crate::lab;
@@ -299,5 +301,30 @@ fn only_a_failure_makes_a_twin_red() {
         TwinVerdict::Inconclusive {
             reason: "no tcpdump".to_owned()
         }
+    );
+}
+
+/// The shape that `labctl check -o json` prints, as docs/checks.md has it.
+#[test]
+fn reports_are_flat_json() {
+    let report = CheckReport {
+        suite: "masquerade".to_owned(),
+        check: "pod-to-router".to_owned(),
+        why: "it leaves the cluster".to_owned(),
+        verdict: Verdict::NotRun,
+        seconds: 0.5,
+        twin: Some(TwinVerdict::StayedGreen),
+    };
+    let json = serde_json::to_value(&report).expect("a report is JSON");
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "suite": "masquerade", "check": "pod-to-router", "why": "it leaves the cluster",
+            "verdict": "not-run", "seconds": 0.5, "twin": {"verdict": "stayed-green"},
+        })
+    );
+    assert_eq!(
+        serde_json::from_value::<CheckReport>(json).expect("it is read back"),
+        report
     );
 }

@@ -1,11 +1,22 @@
 //! Effects on one Linux node.
 //!
 //! The primitives, which the providers use as well: [`netlink`], [`namespace`],
-//! [`cgroup`], [`process`], [`node_mounts`], [`sysctl`].
+//! [`cgroup`], [`process`], [`node_mounts`], [`sysctl`]. On them stands the node
+//! [`agent`], which makes a node match its `NodeState`; [`api`] is how to talk to
+//! it, and [`cilium_dbg`] the command that shows what it says. [`outside`] is the
+//! world's half of the links that leave the lab.
 
+pub mod agent;
+pub mod api;
 pub mod cgroup;
+pub mod cilium_dbg;
+mod datapath;
+pub mod ebpf_loader;
+pub mod gc;
+pub mod ip_masq_agent;
 pub mod namespace;
 pub mod netlink;
 pub mod node_mounts;
+pub mod outside;
 pub mod process;
 pub mod sysctl;

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -94,17 +94,41 @@ pub fn create_with<T: Send>(
 /// # Errors
 /// When the kernel gives no new namespace.
 pub fn create_unnamed() -> Result<OwnedFd, NamespaceError> {
+    create_unnamed_with(|| ()).map(|(netns, ())| netns)
+}
+
+/// Like [`create_unnamed`], and runs `inside` as [`create_with`] does. What is
+/// started in the namespace before it gets its name by [`bind`] copies no mounts
+/// of the others that are being made.
+///
+/// # Errors
+/// As [`create_unnamed`].
+pub fn create_unnamed_with<T: Send>(
+    inside: impl FnOnce() -> T + Send,
+) -> Result<(OwnedFd, T), NamespaceError> {
     on_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Create)?;
-        current()
+        Ok((current()?, inside()))
     })
+}
+
+/// Mounts the namespace `netns` at `path`, which must not exist.
+///
+/// # Errors
+/// When it cannot be mounted there; nothing is left.
+pub fn bind(netns: impl AsFd, path: &Path) -> Result<(), NamespaceError> {
+    let source = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
+    bind_from(&source, path).map_err(|source| NamespaceError::Mount { path: path.into(), source })
 }
 
 /// Mounts the calling thread's network namespace at `path`.
 fn bind_current(path: &Path) -> io::Result<()> {
+    bind_from("/proc/thread-self/ns/net", path)
+}
+
+fn bind_from(source: &str, path: &Path) -> io::Result<()> {
     File::create_new(path)?;
-    let source = Some("/proc/thread-self/ns/net");
-    mount(source, path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|errno| {
+    mount(Some(source), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|errno| {
         // The file is ours: `create_new` made it a moment ago.
         let _ = std::fs::remove_file(path);
         io::Error::from(errno)

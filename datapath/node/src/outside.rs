@@ -17,6 +17,8 @@ use lab_model::plan::OutsideLink;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
+use crate::ebpf_loader::without_kernel_btf;
+
 /// Built from `datapath/ebpf/src/outside.rs` by `cargo xtask ebpf`.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/outside.bpf.o");
 
@@ -90,7 +92,7 @@ impl Outside {
     /// # Errors
     /// When the kernel refuses them.
     pub fn load() -> Result<Self, OutsideError> {
-        let mut ebpf = Ebpf::load(OBJECT)?;
+        let mut ebpf = without_kernel_btf().load(OBJECT)?;
         for (program, _) in PROGRAMS {
             classifier(&mut ebpf, program)?
                 .load()

@@ -1,0 +1,378 @@
+//! The node agent: makes the kernel match a [`NodeState`], and answers questions
+//! about it over a Unix socket.
+//!
+//! ```text
+//!            apply ──► stale pods end ─► folders, namespaces ─► interfaces, routes
+//!                      ─► programs, maps ─► workloads start ─► node-state.json
+//! ```
+//!
+//! Each stage compares what is there with what the document says and does only
+//! what differs, so that applying twice changes nothing, and a new agent goes on
+//! where another one stopped: nothing it makes ends with it.
+
+mod collection;
+mod error;
+mod event_loop;
+mod files;
+mod log;
+mod masquerade_config;
+mod network;
+mod pod;
+mod pods;
+mod view;
+mod workload;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use lab_model::node_state::{NODE_STATE_VERSION, NodeState};
+use nix::sys::signal::Signal;
+
+pub use error::AgentError;
+pub(crate) use pod::macs as pod_macs;
+pub(crate) use view::NodeView;
+
+use crate::api::{self, DeviceStatus, Request, Response, Status};
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::datapath::{Contents, Datapath, Hook, Sizes};
+use crate::netlink::Netlink;
+use crate::node_mounts::NODE_NETNS_FOLDER;
+use collection::Collector;
+use masquerade_config::MasqueradeConfig;
+use pods::Pods;
+
+/// Where the agent finds its node.
+#[derive(Debug)]
+pub struct AgentOptions {
+    /// The node's folder, `/run/labctl` as the node sees it.
+    pub dir: PathBuf,
+    /// The node's bpffs.
+    pub bpffs: PathBuf,
+    /// An object to load in the place of the built-in one.
+    pub datapath_object: Option<PathBuf>,
+    /// Gets one byte, and is closed, once the socket answers.
+    pub ready: Option<OwnedFd>,
+    /// The program that runs workloads, as `labctl app …`.
+    pub labctl: PathBuf,
+    /// The node's cgroup, below which pods get theirs.
+    pub cgroup: Cgroup,
+}
+
+impl AgentOptions {
+    /// The usual places: the agent's own cgroup is `<node>/agent`, and its own
+    /// executable, also one that was replaced meanwhile, runs workloads.
+    ///
+    /// # Errors
+    /// When cgroup2 is not mounted.
+    pub fn new(dir: PathBuf, bpffs: PathBuf) -> Result<Self, CgroupError> {
+        let own = Cgroup::of_self()?;
+        let cgroup = own.parent().unwrap_or(own);
+        let labctl = PathBuf::from("/proc/self/exe");
+        Ok(Self {
+            dir,
+            bpffs,
+            datapath_object: None,
+            ready: None,
+            labctl,
+            cgroup,
+        })
+    }
+}
+
+/// Runs the agent until SIGTERM or SIGINT. The datapath and the pods stay.
+///
+/// # Errors
+/// When the folder, the socket or the namespace cannot be used. What goes wrong
+/// later is logged, and answered to whoever asked.
+pub fn run(options: AgentOptions) -> Result<(), AgentError> {
+    let (stop, on_signal) =
+        std::os::unix::net::UnixStream::pair().map_err(|source| AgentError::Signals { source })?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        on_signal
+            .try_clone()
+            .and_then(|pipe| signal_hook::low_level::pipe::register(signal as i32, pipe))
+            .map_err(|source| AgentError::Signals { source })?;
+    }
+    serve(options, stop)
+}
+
+/// As [`run`], until `stop` can be read from.
+///
+/// # Errors
+/// As [`run`].
+pub fn serve(mut options: AgentOptions, stop: impl AsFd) -> Result<(), AgentError> {
+    let ready = options.ready.take();
+    let mut agent = Agent::new(options)?;
+    agent.resume();
+    event_loop::run(&mut agent, stop.as_fd(), ready)
+}
+
+struct Agent {
+    options: AgentOptions,
+    netlink: Netlink,
+    applied: Option<NodeState>,
+    pods: Pods,
+    datapath: Option<Datapath>,
+    masquerade: MasqueradeConfig,
+    collector: Collector,
+}
+
+impl Agent {
+    fn new(options: AgentOptions) -> Result<Self, AgentError> {
+        files::make_folder(&options.dir)?;
+        let masquerade = MasqueradeConfig::new(&options.dir)?;
+        let pods = Pods::new(pods::Places {
+            folder: options.dir.join("pods"),
+            netns: PathBuf::from(NODE_NETNS_FOLDER),
+            cgroup: options.cgroup.child("pods"),
+            labctl: options.labctl.clone(),
+        });
+        Ok(Self {
+            netlink: Netlink::open()?,
+            applied: None,
+            pods,
+            datapath: None,
+            masquerade,
+            collector: Collector::new(std::time::Instant::now()),
+            options,
+        })
+    }
+
+    /// Goes on with what an earlier agent applied. What does not succeed is
+    /// logged: whoever applies next sees to it.
+    fn resume(&mut self) {
+        match files::read_state(&self.options.dir.join(api::STATE_FILE)) {
+            Ok(None) => {}
+            Ok(Some(state)) => match self.apply(state) {
+                Ok(()) => log::info(format_args!("resumed what was applied before")),
+                Err(error) => log::warn(format_args!("failed to resume: {error}")),
+            },
+            Err(error) => log::warn(format_args!("failed to resume: {error}")),
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Response {
+        let answered = match request {
+            Request::Apply { state } => self.apply(*state).map(|()| self.status()),
+            Request::Status => Ok(self.status()),
+            Request::Drift => self
+                .drift()
+                .map(|differences| Response::Drift { differences }),
+            Request::Nat => self.nat(),
+            Request::IpMasq => self.with_datapath(|datapath| {
+                Ok(Response::IpMasq {
+                    cidrs: datapath.tables.ip_masq()?,
+                })
+            }),
+            Request::Conntrack => self.conntrack(),
+            Request::Metrics => self.with_datapath(|datapath| {
+                let entries = datapath
+                    .tables
+                    .metrics()?
+                    .into_iter()
+                    .map(Into::into)
+                    .collect();
+                Ok(Response::Metrics { entries })
+            }),
+        };
+        answered.unwrap_or_else(|error| {
+            log::warn(format_args!("failed to {error}"));
+            Response::Failed {
+                message: error.to_string(),
+            }
+        })
+    }
+
+    fn apply(&mut self, state: NodeState) -> Result<(), AgentError> {
+        if state.version != NODE_STATE_VERSION {
+            return Err(AgentError::Version {
+                found: state.version,
+                known: NODE_STATE_VERSION,
+            });
+        }
+        pod::validate(&state)?;
+        self.masquerade
+            .configure(state.datapath.ip_masq_agent.as_ref())?;
+        let removed = self.pods.remove_stale(&state, &mut self.netlink)?;
+        self.pods.prepare(&state)?;
+        let view = network::reconcile(&mut self.netlink, &state, &mut self.pods)?;
+        for interface in removed {
+            if let Some(datapath) = &mut self.datapath {
+                datapath.forget(&interface)?;
+            }
+        }
+        self.reconcile_datapath(&state, &view)?;
+        self.pods.start(&state)?;
+        files::write_state(&self.options.dir.join(api::STATE_FILE), &state)?;
+        self.applied = Some(state);
+        Ok(())
+    }
+
+    fn reconcile_datapath(&mut self, state: &NodeState, view: &NodeView) -> Result<(), AgentError> {
+        let sizes = Sizes::of(&state.datapath);
+        let datapath = match &mut self.datapath {
+            Some(loaded) if loaded.has(sizes) => loaded,
+            slot => slot.insert(Datapath::load(
+                self.options.datapath_object.as_deref(),
+                &self.options.bpffs,
+                sizes,
+            )?),
+        };
+        datapath
+            .tables
+            .write(&Contents::new(state, view, self.masquerade.cidrs()))?;
+        let hooks = hooks(state, view);
+        for interface in datapath.pinned_interfaces()? {
+            if !hooks.iter().any(|(_, name, _)| *name == interface) {
+                datapath.forget(&interface)?;
+            }
+        }
+        for (hook, interface, index) in hooks {
+            if !datapath.is_attached(hook, interface, index) {
+                datapath.mistrust(hook, interface);
+            }
+            datapath.attach(hook, interface, index)?;
+        }
+        Ok(())
+    }
+
+    /// What differs from the applied document.
+    fn drift(&mut self) -> Result<Vec<String>, AgentError> {
+        let Some(state) = &self.applied else {
+            return Ok(Vec::new());
+        };
+        let (view, mut differences) =
+            network::differences(&mut self.netlink, state, &mut self.pods)?;
+        differences.extend(self.pods.differences(state));
+        differences.extend(
+            self.masquerade
+                .difference(state.datapath.ip_masq_agent.as_ref()),
+        );
+        if let Some(datapath) = &mut self.datapath {
+            let contents = Contents::new(state, &view, self.masquerade.cidrs());
+            differences.extend(datapath.tables.differences(&contents)?);
+            for (hook, interface, index) in hooks(state, &view) {
+                if !datapath.is_attached(hook, interface, index) {
+                    differences.push(format!("{hook} is not attached to {interface}"));
+                }
+            }
+        }
+        Ok(differences)
+    }
+
+    fn status(&mut self) -> Response {
+        let devices = match (&self.applied, NodeView::read(&mut self.netlink)) {
+            (Some(state), Ok(view)) => devices(state, &view),
+            _ => Vec::new(),
+        };
+        let enabled = |state: &NodeState| state.datapath.ip_masq_agent.is_some();
+        Response::Status(Box::new(Status {
+            pid: std::process::id(),
+            applied: self.applied.clone(),
+            attach_mode: self.datapath.as_ref().map(Datapath::mode),
+            devices,
+            pods: self
+                .applied
+                .as_ref()
+                .map(|state| self.pods.status(state))
+                .unwrap_or_default(),
+            ip_masq_agent: self
+                .applied
+                .as_ref()
+                .is_some_and(enabled)
+                .then(|| self.masquerade.status()),
+            garbage_collection: self.collector.status(),
+        }))
+    }
+
+    fn nat(&mut self) -> Result<Response, AgentError> {
+        self.with_datapath(|datapath| {
+            let entries = collection::nat_entries(&datapath.tables)?;
+            let entries = entries.into_iter().map(Into::into).collect();
+            Ok(Response::Nat {
+                now: collection::now()?,
+                entries,
+            })
+        })
+    }
+
+    fn conntrack(&mut self) -> Result<Response, AgentError> {
+        self.with_datapath(|datapath| {
+            let entries = collection::ct_entries(&datapath.tables)?;
+            Ok(Response::Conntrack {
+                entries: entries.into_iter().map(Into::into).collect(),
+            })
+        })
+    }
+
+    fn with_datapath(
+        &mut self,
+        answer: impl FnOnce(&mut Datapath) -> Result<Response, AgentError>,
+    ) -> Result<Response, AgentError> {
+        match &mut self.datapath {
+            Some(datapath) => answer(datapath),
+            None => Err(AgentError::NothingApplied),
+        }
+    }
+
+    /// The ip-masq-agent's file may have changed.
+    fn reload_masquerade(&mut self) {
+        let Some(cidrs) = self.masquerade.reload() else {
+            return;
+        };
+        if let Some(datapath) = &mut self.datapath {
+            match datapath.tables.write_ip_masq(&cidrs) {
+                Ok(changes) => log::info(format_args!(
+                    "ip-masq-agent: {} added, {} deleted",
+                    changes.written, changes.deleted
+                )),
+                Err(error) => log::warn(format_args!("failed to {error}")),
+            }
+        }
+    }
+
+    /// The time for garbage collection has come, or the datapath asked for it.
+    fn collect(&mut self) {
+        if let Some(datapath) = &mut self.datapath {
+            self.collector
+                .run(&mut datapath.tables, std::time::Instant::now());
+        }
+    }
+}
+
+/// Programs and the interfaces they belong on, of those that exist.
+fn hooks<'a>(state: &'a NodeState, view: &NodeView) -> Vec<(Hook, &'a str, u32)> {
+    let containers = state
+        .pods
+        .iter()
+        .map(|pod| (Hook::CONTAINER, &pod.interface));
+    let devices = state
+        .datapath
+        .devices
+        .iter()
+        .map(|device| (Hook::NETDEV, device));
+    let mut hooks = Vec::new();
+    for (pair, interface) in containers.chain(devices) {
+        if let Some(link) = view.link(interface) {
+            hooks.extend(pair.map(|hook| (hook, interface.as_str(), link.index)));
+        }
+    }
+    hooks
+}
+
+fn devices(state: &NodeState, view: &NodeView) -> Vec<DeviceStatus> {
+    let found = state
+        .datapath
+        .devices
+        .iter()
+        .filter_map(|name| view.link(name));
+    found
+        .map(|link| DeviceStatus {
+            name: link.name.clone(),
+            address: view.address_of(link.index),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

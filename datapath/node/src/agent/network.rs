@@ -1,0 +1,367 @@
+//! Interfaces, addresses, routes and settings of a node and of its pods.
+//!
+//! [`node_repairs`] and [`pod_repairs`] are pure: what is there, and what should
+//! be, to requests with their reasons. Carrying them out mends; listing their
+//! reasons is the drift.
+
+use std::os::fd::BorrowedFd;
+
+use ipnet::Ipv4Net;
+use lab_model::node_state::{NodeState, Pod};
+
+use super::pods::Pods;
+use super::{AgentError, NodeView, pod};
+use crate::netlink::{LinkChange, LinkEnd, Netlink, Request, Route, Scope, protocol};
+use crate::sysctl;
+
+/// The pods' gateway, on the node.
+const HOST: &str = "cilium_host";
+/// The other end of [`HOST`].
+const NET: &str = "cilium_net";
+/// A pod's interface.
+const POD_DEVICE: &str = "eth0";
+/// Its index: `lo` is 1 in a new namespace, and nothing else is there.
+const POD_DEVICE_INDEX: u32 = 2;
+/// Interfaces come in the first round, what needs their indexes in the second,
+/// and the third finds nothing to do.
+const ROUNDS: usize = 4;
+
+/// One difference, and what mends it.
+pub(super) struct Repair<'fd> {
+    pub(super) why: String,
+    requests: Vec<Request<'fd>>,
+}
+
+impl<'fd> Repair<'fd> {
+    fn new(why: impl Into<String>, requests: impl Into<Vec<Request<'fd>>>) -> Self {
+        Self {
+            why: why.into(),
+            requests: requests.into(),
+        }
+    }
+}
+
+/// Makes the node and its pods match, and returns the node as it is then.
+pub(super) fn reconcile(
+    netlink: &mut Netlink,
+    state: &NodeState,
+    pods: &mut Pods,
+) -> Result<NodeView, AgentError> {
+    let view = settle(netlink, |view| {
+        node_repairs(state, view, |pod| pods.netns(pod))
+    })?;
+    for (name, value) in settings(&view) {
+        sysctl::set(&name, value)?;
+    }
+    for pod in &state.pods {
+        if let Some(inside) = pods.netlink(pod) {
+            settle(inside, |view| pod_repairs(pod, state, view))?;
+        }
+    }
+    Ok(view)
+}
+
+/// The node as it is, and what differs.
+pub(super) fn differences(
+    netlink: &mut Netlink,
+    state: &NodeState,
+    pods: &mut Pods,
+) -> Result<(NodeView, Vec<String>), AgentError> {
+    let view = NodeView::read(netlink)?;
+    let repairs = node_repairs(state, &view, |pod| pods.netns(pod));
+    let mut reasons: Vec<_> = repairs.into_iter().map(|repair| repair.why).collect();
+    for (name, value) in settings(&view) {
+        if sysctl::get(&name).is_ok_and(|present| present != value) {
+            reasons.push(format!("{name} is not {value}"));
+        }
+    }
+    for pod in &state.pods {
+        // A pod without its interface is told of once, by the node's side.
+        if view.link(&pod.interface).is_none() {
+            continue;
+        }
+        if let Some(inside) = pods.netlink(pod) {
+            let view = NodeView::read(inside)?;
+            reasons.extend(
+                pod_repairs(pod, state, &view)
+                    .into_iter()
+                    .map(|repair| repair.why),
+            );
+        }
+    }
+    Ok((view, reasons))
+}
+
+/// Mends until there is nothing left to mend.
+fn settle<'fd>(
+    netlink: &mut Netlink,
+    repairs: impl Fn(&NodeView) -> Vec<Repair<'fd>>,
+) -> Result<NodeView, AgentError> {
+    let mut difference = String::new();
+    for _ in 0..ROUNDS {
+        let view = NodeView::read(netlink)?;
+        let repairs = repairs(&view);
+        let Some(first) = repairs.first() else {
+            return Ok(view);
+        };
+        difference.clone_from(&first.why);
+        let requests: Vec<_> = repairs
+            .into_iter()
+            .flat_map(|repair| repair.requests)
+            .collect();
+        netlink.execute_all(&requests)?;
+    }
+    Err(AgentError::Unsettled {
+        rounds: ROUNDS,
+        difference,
+    })
+}
+
+/// What a node forwards needs: packets of pods come in on one interface and
+/// their answers on another, which strict reverse path filtering would drop.
+fn settings(view: &NodeView) -> Vec<(String, &'static str)> {
+    let filter = |name: &str| format!("net.ipv4.conf.{}.rp_filter", name.replace('.', "/"));
+    let mut settings = vec![
+        ("net.ipv4.ip_forward".to_owned(), "1"),
+        (filter("all"), "0"),
+        (filter("default"), "0"),
+    ];
+    settings.extend(view.links.iter().map(|link| (filter(&link.name), "0")));
+    settings
+}
+
+/// What the node lacks or has too much. `netns_of` gives a pod's namespace, which
+/// a new pair of interfaces leads into.
+pub(super) fn node_repairs<'fd>(
+    state: &NodeState,
+    view: &NodeView,
+    netns_of: impl Fn(&Pod) -> Option<BorrowedFd<'fd>>,
+) -> Vec<Repair<'fd>> {
+    let mut repairs = host_repairs(state, view);
+    for pod in &state.pods {
+        match view.link(&pod.interface) {
+            None => {
+                let why = format!("{} of {} is gone", pod.interface, pod.key());
+                repairs.push(Repair::new(why, pod_link(pod, netns_of(pod))));
+            }
+            Some(link) if !link.up => {
+                let why = format!("{} of {} is down", pod.interface, pod.key());
+                repairs.push(Repair::new(why, [set_up(&pod.interface)]));
+            }
+            Some(_) => {}
+        }
+    }
+    let wanted = |name: &str| state.pods.iter().any(|pod| pod.interface == name);
+    for link in view
+        .links
+        .iter()
+        .filter(|link| link.name.starts_with("lxc"))
+    {
+        if !wanted(&link.name) {
+            let why = format!("{} belongs to no pod", link.name);
+            repairs.push(Repair::new(
+                why,
+                [Request::DeleteLink {
+                    name: link.name.clone(),
+                }],
+            ));
+        }
+    }
+    repairs.extend(route_repairs(state, view));
+    repairs
+}
+
+/// `cilium_host`, `cilium_net`, and the pods' gateway address.
+fn host_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
+    let (Some(host), Some(net)) = (view.link(HOST), view.link(NET)) else {
+        let (end, peer) = (LinkEnd::named(HOST), LinkEnd::named(NET));
+        let pair = Request::AddVeth {
+            end,
+            master: None,
+            peer,
+        };
+        return vec![Repair::new(format!("{HOST} is gone"), [pair, set_up(NET)])];
+    };
+    let mut repairs = Vec::new();
+    for link in [host, net].into_iter().filter(|link| !link.up) {
+        repairs.push(Repair::new(
+            format!("{} is down", link.name),
+            [set_up(&link.name)],
+        ));
+    }
+    // As Cilium does: of scope link, the address is never chosen as the source
+    // of what the node itself sends.
+    let wanted = Ipv4Net::from(state.node.cilium_host);
+    repairs.extend(address_repairs(HOST, host.index, wanted, Scope::Link, view));
+    repairs
+}
+
+/// Exactly one address on an interface.
+fn address_repairs<'fd>(
+    name: &str,
+    device: u32,
+    wanted: Ipv4Net,
+    scope: Scope,
+    view: &NodeView,
+) -> Vec<Repair<'fd>> {
+    let own = view
+        .addresses
+        .iter()
+        .filter(|address| address.device == device);
+    let mut repairs = Vec::new();
+    for other in own.clone().filter(|address| address.address != wanted) {
+        let request = Request::DeleteAddress {
+            device,
+            address: other.address,
+        };
+        repairs.push(Repair::new(
+            format!("{name} has {} as well", other.address),
+            [request],
+        ));
+    }
+    if !own.clone().any(|address| address.address == wanted) {
+        let request = Request::AddAddress {
+            device,
+            address: wanted,
+            scope,
+        };
+        repairs.push(Repair::new(format!("{name} lacks {wanted}"), [request]));
+    }
+    repairs
+}
+
+/// A pod's pair: `eth0` is born inside with its final index, `lxc…` here. Without
+/// a namespace there is nothing to lead into, and the difference stays.
+fn pod_link<'fd>(pod: &Pod, netns: Option<BorrowedFd<'fd>>) -> Vec<Request<'fd>> {
+    let Some(netns) = netns else {
+        return Vec::new();
+    };
+    let (inside, outside) = pod::macs(pod);
+    let end = LinkEnd::named(POD_DEVICE)
+        .index(POD_DEVICE_INDEX)
+        .mac(inside)
+        .in_netns(netns);
+    let peer = LinkEnd::named(&pod.interface).mac(outside);
+    vec![
+        Request::AddVeth {
+            end,
+            master: None,
+            peer,
+        },
+        set_up(&pod.interface),
+    ]
+}
+
+/// Routes to the pods here and to the other nodes' podCIDRs. Those of protocol
+/// kernel with a gateway are all ours: the kernel itself makes none.
+fn route_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
+    let pods = state.pods.iter().filter_map(|pod| {
+        let link = view.link(&pod.interface)?;
+        Some(Route::link(pod.address.into(), link.index).protocol(protocol::KERNEL))
+    });
+    let peers = state
+        .peers
+        .iter()
+        .map(|peer| Route::via(peer.pod_cidr.trunc(), peer.address).protocol(protocol::KERNEL));
+    let wanted: Vec<Route> = pods.chain(peers).collect();
+    let mut repairs = missing_routes(&wanted, view);
+    let is_lxc = |route: &Route| {
+        let name = route.device.and_then(|index| view.name_of(index));
+        route.scope == Scope::Link && name.is_some_and(|name| name.starts_with("lxc"))
+    };
+    let ours = view.routes.iter().filter(|route| {
+        route.protocol == protocol::KERNEL && (route.gateway.is_some() || is_lxc(route))
+    });
+    for route in ours {
+        if !wanted
+            .iter()
+            .any(|wanted| wanted.destination == route.destination)
+        {
+            let why = format!(
+                "route {} leads nowhere",
+                route.describe(|index| view.name_of(index))
+            );
+            repairs.push(Repair::new(why, [Request::DeleteRoute(route.clone())]));
+        }
+    }
+    repairs
+}
+
+fn missing_routes<'fd>(wanted: &[Route], view: &NodeView) -> Vec<Repair<'fd>> {
+    let fits = |wanted: &Route, found: &Route| {
+        (
+            found.destination,
+            found.gateway,
+            found.protocol,
+            found.scope,
+        ) == (
+            wanted.destination,
+            wanted.gateway,
+            wanted.protocol,
+            wanted.scope,
+        ) && wanted
+            .device
+            .is_none_or(|device| found.device == Some(device))
+    };
+    let missing = wanted
+        .iter()
+        .filter(|wanted| !view.routes.iter().any(|it| fits(wanted, it)));
+    missing
+        .map(|route| {
+            let text = route.describe(|index| view.name_of(index));
+            Repair::new(
+                format!("route {text} is gone"),
+                [Request::ReplaceRoute(route.clone())],
+            )
+        })
+        .collect()
+}
+
+/// What a pod lacks, inside its namespace: `lo`, `eth0` with its address, and the
+/// way to the node and through it.
+pub(super) fn pod_repairs<'fd>(pod: &Pod, state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
+    let mut repairs = Vec::new();
+    let Some(eth0) = view.link(POD_DEVICE) else {
+        return vec![Repair::new(
+            format!("{POD_DEVICE} of {} is gone", pod.key()),
+            [],
+        )];
+    };
+    for name in ["lo", POD_DEVICE] {
+        if view.link(name).is_some_and(|link| !link.up) {
+            repairs.push(Repair::new(
+                format!("{name} of {} is down", pod.key()),
+                [set_up(name)],
+            ));
+        }
+    }
+    let name = format!("{POD_DEVICE} of {}", pod.key());
+    let wanted = pod.address.into();
+    repairs.extend(address_repairs(
+        &name,
+        eth0.index,
+        wanted,
+        Scope::Universe,
+        view,
+    ));
+    let gateway = state.node.cilium_host;
+    let to_gateway = Route::link(gateway.into(), eth0.index);
+    let default = Route::via(Ipv4Net::default(), gateway).device(eth0.index);
+    for repair in missing_routes(&[to_gateway, default], view) {
+        repairs.push(Repair {
+            why: format!("{} in {}", repair.why, pod.key()),
+            ..repair
+        });
+    }
+    repairs
+}
+
+fn set_up<'fd>(name: &str) -> Request<'fd> {
+    Request::SetLink {
+        name: name.to_owned(),
+        change: LinkChange::up(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

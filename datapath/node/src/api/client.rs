@@ -1,0 +1,170 @@
+//! The asking side.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use lab_model::node_state::NodeState;
+
+use super::{CtRecord, MetricRecord, NatRecord, Request, Response, Status};
+
+/// How long an answer may take. Applying a document to a node waits for its
+/// pods to be ready, for at most ten seconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("reach the node agent at {}: {source}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The connection broke, or the answer took too long.
+    #[error("talk to the node agent: {0}")]
+    Talk(#[from] io::Error),
+    /// The agent ended in the middle.
+    #[error(
+        "talk to the node agent: it closed the connection without an answer; see its agent.log"
+    )]
+    Closed,
+    /// The answer is none that this version knows.
+    #[error("read the node agent's answer: {0}")]
+    Answer(#[from] serde_json::Error),
+    /// The answer is to another question.
+    #[error("read the node agent's answer: it answers another question")]
+    Mismatch,
+    /// The agent could not.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A connection to a node agent.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the agent's socket.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        UnixStream::connect(path)
+            .and_then(|stream| {
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                Ok(Self {
+                    stream: BufReader::new(stream),
+                })
+            })
+            .map_err(|source| ClientError::Connect {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Failed`] with the agent's words, or when the connection breaks.
+    pub fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line)?;
+        let mut answer = String::new();
+        if self.stream.read_line(&mut answer)? == 0 {
+            return Err(ClientError::Closed);
+        }
+        match serde_json::from_str(&answer)? {
+            Response::Failed { message } => Err(ClientError::Failed(message)),
+            response => Ok(response),
+        }
+    }
+
+    /// Has the kernel match `state`, and returns once it does.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn apply(&mut self, state: &NodeState) -> Result<Status, ClientError> {
+        let request = Request::Apply {
+            state: Box::new(state.clone()),
+        };
+        match self.ask(&request)? {
+            Response::Status(status) => Ok(*status),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The state of the node.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        match self.ask(&Request::Status)? {
+            Response::Status(status) => Ok(*status),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// What in the kernel differs from the applied document.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn drift(&mut self) -> Result<Vec<String>, ClientError> {
+        match self.ask(&Request::Drift)? {
+            Response::Drift { differences } => Ok(differences),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The NAT map, and the second of `CLOCK_MONOTONIC` it was read in.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn nat(&mut self) -> Result<(u32, Vec<NatRecord>), ClientError> {
+        match self.ask(&Request::Nat)? {
+            Response::Nat { now, entries } => Ok((now, entries)),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The destinations that are never masqueraded.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn ip_masq(&mut self) -> Result<Vec<Ipv4Net>, ClientError> {
+        match self.ask(&Request::IpMasq)? {
+            Response::IpMasq { cidrs } => Ok(cidrs),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The conntrack maps.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn conntrack(&mut self) -> Result<Vec<CtRecord>, ClientError> {
+        match self.ask(&Request::Conntrack)? {
+            Response::Conntrack { entries } => Ok(entries),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The drop counters that are not zero.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn metrics(&mut self) -> Result<Vec<MetricRecord>, ClientError> {
+        match self.ask(&Request::Metrics)? {
+            Response::Metrics { entries } => Ok(entries),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `cilium-dbg`, as far as the node agent can answer: the original's commands,
+//! words and columns. What the original prints and labctl does not know is left
+//! out rather than made up.
+
+mod columns;
+mod flows;
+mod tables;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::api::{Client, ClientError};
+
+/// Why there is no output.
+#[derive(Debug, thiserror::Error)]
+pub enum CiliumDbgError {
+    /// The command line is wrong; the text says how, and what would be right.
+    #[error("{0}")]
+    Usage(String),
+    /// The agent does not answer.
+    #[error(transparent)]
+    Agent(#[from] ClientError),
+    /// The agent answers that nothing was applied.
+    #[error("read the node's state: nothing was applied to this node yet")]
+    NothingApplied,
+}
+
+/// CLI for interacting with the local Cilium Agent
+#[derive(Debug, Parser)]
+#[command(name = "cilium-dbg", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Display status of daemon
+    Status {
+        /// Only print a one-line status message
+        #[arg(long)]
+        brief: bool,
+    },
+    /// Direct access to local BPF maps
+    Bpf {
+        #[command(subcommand)]
+        map: Bpf,
+    },
+    /// Manage endpoints
+    Endpoint {
+        #[command(subcommand)]
+        command: Endpoint,
+    },
+    /// Cilium configuration options
+    Config {
+        #[command(subcommand)]
+        command: Config,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bpf {
+    /// Connection tracking tables
+    Ct {
+        #[command(subcommand)]
+        command: Ct,
+    },
+    /// ip-masq-agent CIDRs
+    Ipmasq {
+        #[command(subcommand)]
+        command: List,
+    },
+    /// BPF datapath traffic metrics
+    Metrics {
+        #[command(subcommand)]
+        command: List,
+    },
+    /// NAT mapping tables
+    Nat {
+        #[command(subcommand)]
+        command: List,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum List {
+    /// List all entries
+    #[command(alias = "ls")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Ct {
+    /// List connection tracking entries
+    #[command(alias = "ls")]
+    List {
+        /// All endpoints share one table
+        #[arg(value_parser = ["global"], default_value = "global")]
+        scope: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Endpoint {
+    /// List all endpoints
+    #[command(alias = "ls")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Config {
+    /// View current configuration
+    View,
+}
+
+/// Runs the command `args` (without the program's name, which is `called`) on
+/// the connection that `connect` makes, and returns what to print, with its line
+/// breaks. Help is output as well.
+///
+/// # Errors
+/// [`CiliumDbgError::Usage`] for a wrong command line, else what the agent said.
+pub fn run(
+    called: &str,
+    args: impl IntoIterator<Item = OsString>,
+    connect: impl FnOnce() -> Result<Client, ClientError>,
+) -> Result<String, CiliumDbgError> {
+    let command = Arguments::command().bin_name(called.to_owned());
+    let argv = std::iter::once(OsString::from(called)).chain(args);
+    let matches = match command.try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        // Help, which is asked for, comes as an error too.
+        Err(error) if !error.use_stderr() => return Ok(error.render().to_string()),
+        Err(error) => return Err(usage(&error)),
+    };
+    let arguments = Arguments::from_arg_matches(&matches).map_err(|error| usage(&error))?;
+    let mut client = connect()?;
+    match arguments.command {
+        Command::Status { brief: true } => {
+            client.status()?;
+            Ok("OK\n".to_owned())
+        }
+        Command::Status { brief: false } => Ok(tables::status(&client.status()?)),
+        Command::Endpoint {
+            command: Endpoint::List,
+        } => {
+            let status = client.status()?;
+            let state = status
+                .applied
+                .as_ref()
+                .ok_or(CiliumDbgError::NothingApplied)?;
+            Ok(tables::endpoints(state, &status.pods))
+        }
+        Command::Config {
+            command: Config::View,
+        } => {
+            let status = client.status()?;
+            let state = status
+                .applied
+                .as_ref()
+                .ok_or(CiliumDbgError::NothingApplied)?;
+            Ok(tables::configuration(state))
+        }
+        Command::Bpf { map } => bpf(map, &mut client),
+    }
+}
+
+fn usage(error: &clap::Error) -> CiliumDbgError {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    CiliumDbgError::Usage(text.trim_end().to_owned())
+}
+
+fn bpf(map: Bpf, client: &mut Client) -> Result<String, CiliumDbgError> {
+    match map {
+        Bpf::Ct {
+            command: Ct::List { .. },
+        } => Ok(flows::conntrack(&client.conntrack()?)),
+        Bpf::Ipmasq {
+            command: List::List,
+        } => Ok(tables::ip_masq(&client.ip_masq()?)),
+        Bpf::Metrics {
+            command: List::List,
+        } => Ok(tables::metrics(&client.metrics()?)),
+        Bpf::Nat {
+            command: List::List,
+        } => {
+            let (now, entries) = client.nat()?;
+            Ok(flows::nat(now, &entries))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,292 @@
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use lab_model::node_state::{
+    DatapathSettings, IpMasqAgent, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod, PodDns,
+    Workload,
+};
+
+use super::*;
+use crate::api::{
+    AttachMode, CtRecord, DeviceStatus, FlowKey, GarbageCollectionStatus, IpMasqAgentStatus,
+    MetricRecord, NatRecord, PodStatus, Status,
+};
+
+fn state() -> NodeState {
+    NodeState {
+        version: NODE_STATE_VERSION,
+        lab: "study".into(),
+        node: NodeIdentity {
+            name: "k8s-ctr".into(),
+            address: Ipv4Addr::new(192, 168, 10, 100),
+            pod_cidr: "10.244.0.0/24".parse().expect("legal"),
+            cilium_host: Ipv4Addr::new(10, 244, 0, 12),
+            control_plane: true,
+        },
+        peers: Vec::new(),
+        pods: vec![Pod {
+            namespace: "default".into(),
+            name: "curl-pod".into(),
+            address: Ipv4Addr::new(10, 244, 0, 27),
+            interface: "lxcd63c3c1415ff".into(),
+            endpoint_id: 318,
+            identity: 5580,
+            labels: vec![
+                "k8s:app=curl".into(),
+                "k8s:io.kubernetes.pod.namespace=default".into(),
+            ],
+            workload: Workload::Netshoot,
+        }],
+        dns: PodDns {
+            nameserver: Ipv4Addr::new(10, 96, 0, 10),
+            search: vec!["svc.cluster.local".into()],
+            ndots: 5,
+        },
+        datapath: DatapathSettings {
+            devices: vec!["eth0".into(), "eth1".into()],
+            masquerade: true,
+            snat_exclusion: Some("10.244.0.0/16".parse().expect("legal")),
+            native_routing_cidr: Some("10.244.0.0/16".parse().expect("legal")),
+            ip_masq_agent: None,
+            snat_ports: (32768, 65535),
+            fragment_tracking: true,
+            host_legacy_routing: false,
+            nat_max: 65536,
+            ct_tcp_max: 65536,
+            ct_any_max: 65536,
+        },
+    }
+}
+
+fn applied(state: NodeState) -> Status {
+    let device = |name: &str| DeviceStatus {
+        name: name.into(),
+        address: None,
+    };
+    Status {
+        pid: 1,
+        attach_mode: Some(AttachMode::Tcx),
+        devices: vec![device("eth0"), device("eth1")],
+        pods: vec![PodStatus {
+            namespace: "default".into(),
+            name: "curl-pod".into(),
+            address: Ipv4Addr::new(10, 244, 0, 27),
+            ready: true,
+            restarts: 0,
+            pid: Some(7),
+            started: Some(1),
+            message: None,
+        }],
+        ip_masq_agent: None,
+        garbage_collection: GarbageCollectionStatus::default(),
+        applied: Some(state),
+    }
+}
+
+#[test]
+fn status_has_the_originals_lines() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        tables::status(&applied(state())),
+        format!(
+            "\
+KVStore:                 Disabled   
+Kubernetes:              Disabled   
+Cilium:                  Ok   labctl {version}
+IPAM:                    IPv4: 2/254 allocated from 10.244.0.0/24, 
+Routing:                 Network: Native   Host: BPF
+Attach Mode:             TCX
+Device Mode:             veth
+Masquerading:            BPF   [eth0, eth1]   10.244.0.0/16  [IPv4: Enabled, IPv6: Disabled]
+"
+        )
+    );
+}
+
+#[test]
+fn status_tells_of_a_configuration_that_was_not_taken_over() {
+    let mut state = state();
+    state.datapath.ip_masq_agent = Some(IpMasqAgent { config: None });
+    state.datapath.native_routing_cidr = None;
+    let error = Some("read the ip-masq-agent configuration: no".to_owned());
+    let status = Status {
+        ip_masq_agent: Some(IpMasqAgentStatus { cidrs: 12, error }),
+        ..applied(state)
+    };
+    let text = tables::status(&status);
+    let masquerading = "Masquerading:            BPF (ip-masq-agent)   [eth0, eth1]     [IPv4: Enabled, IPv6: Disabled]\n";
+    assert!(text.contains(masquerading), "{text}");
+    assert!(
+        text.contains(
+            "ip-masq-agent:           failed to read the ip-masq-agent configuration: no\n"
+        )
+    );
+}
+
+#[test]
+fn masquerading_switched_off_is_disabled() {
+    let mut state = state();
+    state.datapath.masquerade = false;
+    assert!(tables::status(&applied(state)).contains("Masquerading:            Disabled\n"));
+}
+
+/// Columns as in the original lab, where the widest label was longer.
+#[test]
+fn endpoints_are_listed_in_the_originals_columns() {
+    let status = applied(state());
+    assert_eq!(
+        tables::endpoints(&state(), &status.pods),
+        "\
+ENDPOINT   POLICY (ingress)   POLICY (egress)   IDENTITY   LABELS (source:key[=value])               IPv6   IPv4          STATUS   
+           ENFORCEMENT        ENFORCEMENT                                                                                          
+318        Disabled           Disabled          5580       k8s:app=curl                                     10.244.0.27   ready    
+                                                           k8s:io.kubernetes.pod.namespace=default                                 
+"
+    );
+}
+
+/// The original lab's output, where only the first and the last blanks of the
+/// last row were lost in copying.
+#[test]
+fn ip_masq_cidrs_are_listed_as_in_the_original_lab() {
+    let cidrs = ["10.10.1.0/24", "10.10.2.0/24", "169.254.0.0/16"];
+    let cidrs = cidrs.map(|cidr| cidr.parse().expect("legal"));
+    assert_eq!(
+        tables::ip_masq(&cidrs),
+        concat!(
+            "IP PREFIX/ADDRESS   \n",
+            "10.10.1.0/24             \n",
+            "10.10.2.0/24             \n",
+            "169.254.0.0/16           \n",
+        )
+    );
+}
+
+fn flow(inbound: bool) -> FlowKey {
+    let (pod, node) = (
+        Ipv4Addr::new(10, 244, 0, 27),
+        Ipv4Addr::new(192, 168, 10, 100),
+    );
+    let router = Ipv4Addr::new(192, 168, 10, 200);
+    let (source, destination) = if inbound {
+        (router, node)
+    } else {
+        (pod, router)
+    };
+    let (source_port, destination_port) = if inbound { (80, 34567) } else { (34567, 80) };
+    FlowKey {
+        protocol: 6,
+        inbound,
+        source,
+        source_port,
+        destination,
+        destination_port,
+    }
+}
+
+#[test]
+fn nat_entries_print_as_the_originals() {
+    let entry = |inbound, address: [u8; 4]| NatRecord {
+        flow: flow(inbound),
+        address: address.into(),
+        port: 34567,
+        created: 88,
+        needs_ct: false,
+    };
+    assert_eq!(
+        flows::nat(100, &[entry(true, [10, 244, 0, 27]), entry(false, [192, 168, 10, 100])]),
+        "\
+TCP OUT 10.244.0.27:34567 -> 192.168.10.200:80 XLATE_SRC 192.168.10.100:34567 Created=12sec ago NeedsCT=0
+TCP IN 192.168.10.200:80 -> 192.168.10.100:34567 XLATE_DST 10.244.0.27:34567 Created=12sec ago NeedsCT=0
+"
+    );
+}
+
+#[test]
+fn conntrack_counts_from_the_endpoints_side() {
+    let entry = |inbound| CtRecord {
+        flow: flow(inbound),
+        lifetime: 8100,
+        rx_packets: 4,
+        rx_bytes: 400,
+        rx_flags_seen: 0x12,
+        last_rx: 99,
+        tx_packets: 5,
+        tx_bytes: 500,
+        tx_flags_seen: 0x1b,
+        last_tx: 100,
+        flags: 0x0013,
+    };
+    assert_eq!(
+        flows::conntrack(&[entry(false), entry(true)]),
+        "\
+TCP OUT 10.244.0.27:34567 -> 192.168.10.200:80 expires=8100 RxPackets=4 RxBytes=400 RxFlagsSeen=0x12 LastRxReport=99 TxPackets=5 TxBytes=500 TxFlagsSeen=0x1b LastTxReport=100 Flags=0x0013 [ RxClosing TxClosing SeenNonSyn ]
+TCP IN 192.168.10.200:80 -> 192.168.10.100:34567 expires=8100 RxPackets=5 RxBytes=500 RxFlagsSeen=0x1b LastRxReport=100 TxPackets=4 TxBytes=400 TxFlagsSeen=0x12 LastTxReport=99 Flags=0x0013 [ RxClosing TxClosing SeenNonSyn ]
+"
+    );
+}
+
+#[test]
+fn metrics_have_the_originals_words() {
+    let entries = [
+        MetricRecord {
+            reason: 167,
+            egress: true,
+            packets: 12,
+            bytes: 900,
+        },
+        MetricRecord {
+            reason: 250,
+            egress: false,
+            packets: 1,
+            bytes: 60,
+        },
+    ];
+    assert_eq!(
+        tables::metrics(&entries),
+        "\
+REASON                          DIRECTION   PACKETS   BYTES
+No mapping for NAT masquerade   EGRESS      12        900
+250                             INGRESS     1         60
+"
+    );
+}
+
+#[test]
+fn settings_print_as_the_originals() {
+    let text = tables::configuration(&state());
+    let line = "ipv4-native-routing-cidr                          10.244.0.0/16\n";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        text.contains("enable-ip-masq-agent                              false\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn help_is_output_and_a_wrong_command_is_not() {
+    let ask = |args: &[&str]| {
+        let connect = || Client::connect(Path::new("/nonexistent/agent.sock"));
+        run("cilium", args.iter().map(OsString::from), connect)
+    };
+    let help = ask(&["bpf", "--help"]).expect("asked for");
+    assert!(
+        help.contains("NAT mapping tables") && help.contains("Usage: cilium bpf"),
+        "{help}"
+    );
+    let wrong = ask(&["bpf", "nut"]).expect_err("no such map").to_string();
+    assert!(
+        wrong.starts_with("unrecognized subcommand 'nut'"),
+        "{wrong}"
+    );
+    let lonely = ask(&["status"]).expect_err("nobody listens").to_string();
+    assert!(
+        lonely.starts_with("reach the node agent at /nonexistent/agent.sock: "),
+        "{lonely}"
+    );
+}
+
+#[test]
+fn the_command_tree_is_consistent() {
+    Arguments::command().debug_assert();
+}

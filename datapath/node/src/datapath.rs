@@ -1,0 +1,264 @@
+//! The kernel's half of a node: eBPF programs, their maps, and where they are
+//! attached. Everything is pinned in the node's bpffs, so that it outlives the
+//! agent; an agent that starts again finds its maps there and swaps the programs
+//! of the links in place.
+
+mod attach;
+mod contents;
+mod tables;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapError, MapInfo};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfError};
+use lab_datapath_common::{
+    Address, Tuple, conntrack, endpoint, fragment, maps, nat, programs, settings,
+};
+use lab_model::node_state::DatapathSettings;
+
+pub(crate) use attach::Hook;
+pub(crate) use contents::Contents;
+pub(crate) use tables::{Tables, delete, entries};
+
+use crate::api::AttachMode;
+use crate::ebpf_loader::without_kernel_btf;
+
+/// Built from `datapath/ebpf` by `cargo xtask ebpf`.
+const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/datapath.bpf.o");
+
+/// Folder of the pins in the node's bpffs; Cilium's name for it.
+const FOLDER: &str = "cilium";
+/// Folder of the pinned links in [`FOLDER`].
+const LINKS: &str = "links";
+
+/// Why the datapath does not match.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// A file cannot be used: the object, or a pin.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// What was tried, such as `read`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The object, or one of its maps, was refused.
+    #[error("load the datapath: {}", chain(.0))]
+    Load(#[from] EbpfError),
+    /// The object lacks a program or a map: it is another one's.
+    #[error("find {0} in the datapath object; rebuild it with `cargo xtask ebpf`")]
+    Missing(&'static str),
+    /// The verifier refused a program, or the kernel has no such programs.
+    #[error("load program {program}: {}", chain(source))]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// A program could not be attached.
+    #[error("attach {program} to {interface}: {reason}")]
+    Attach {
+        /// Its name.
+        program: &'static str,
+        /// The interface.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
+    /// A map cannot be read or written.
+    #[error("use map {map}: {}", chain(source))]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        source: MapError,
+    },
+}
+
+/// An error with its causes: aya keeps the kernel's answer in the source.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Sizes of the maps whose size can be chosen, in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    nat: u32,
+    pub(crate) ct_tcp: u32,
+    pub(crate) ct_any: u32,
+}
+
+impl Sizes {
+    pub(crate) fn of(settings: &DatapathSettings) -> Self {
+        let (nat, ct_tcp, ct_any) = (settings.nat_max, settings.ct_tcp_max, settings.ct_any_max);
+        Self {
+            nat,
+            ct_tcp,
+            ct_any,
+        }
+    }
+
+    fn of_map(self, name: &str) -> Option<u32> {
+        match name {
+            maps::SNAT_V4_EXTERNAL => Some(self.nat),
+            maps::CT4_GLOBAL => Some(self.ct_tcp),
+            maps::CT_ANY4_GLOBAL => Some(self.ct_any),
+            _ => None,
+        }
+    }
+}
+
+/// The programs, loaded and verified, and the maps they use.
+pub(crate) struct Datapath {
+    ebpf: Ebpf,
+    folder: PathBuf,
+    sizes: Sizes,
+    mode: AttachMode,
+    attached: BTreeSet<attach::Attached>,
+    pub(crate) tables: Tables,
+}
+
+impl Datapath {
+    /// Loads the programs, reusing the maps pinned in `bpffs` that fit, with
+    /// what is in them. A map of another size or layout is made anew.
+    pub(crate) fn load(
+        object: Option<&Path>,
+        bpffs: &Path,
+        sizes: Sizes,
+    ) -> Result<Self, DatapathError> {
+        let folder = bpffs.join(FOLDER);
+        let links = folder.join(LINKS);
+        fs::create_dir_all(&links).map_err(|source| DatapathError::File {
+            what: "make",
+            path: links,
+            source,
+        })?;
+        let from_file;
+        let object = match object {
+            Some(path) => {
+                from_file = fs::read(path).map_err(|source| DatapathError::File {
+                    what: "read",
+                    path: path.to_owned(),
+                    source,
+                })?;
+                &from_file[..]
+            }
+            None => OBJECT,
+        };
+        for name in maps::ALL {
+            remove_unless_fit(&folder.join(name), name, sizes)?;
+        }
+        let mut ebpf = load_object(object, &folder, sizes)?;
+        for program in programs::ALL {
+            classifier(&mut ebpf, program)?
+                .load()
+                .map_err(|source| DatapathError::Program { program, source })?;
+        }
+        let tables = Tables::take(&mut ebpf, sizes)?;
+        let mode = attach::mode();
+        Ok(Self {
+            ebpf,
+            folder,
+            sizes,
+            mode,
+            attached: BTreeSet::new(),
+            tables,
+        })
+    }
+
+    /// Whether the maps have these sizes.
+    pub(crate) fn has(&self, sizes: Sizes) -> bool {
+        self.sizes == sizes
+    }
+
+    /// How programs are attached here.
+    pub(crate) fn mode(&self) -> AttachMode {
+        self.mode
+    }
+}
+
+fn load_object(object: &[u8], folder: &Path, sizes: Sizes) -> Result<Ebpf, DatapathError> {
+    let mut loader = without_kernel_btf();
+    for name in maps::ALL {
+        loader.map_pin_path(name, folder.join(name));
+        if let Some(entries) = sizes.of_map(name) {
+            loader.map_max_entries(name, entries);
+        }
+    }
+    Ok(loader.load(object)?)
+}
+
+fn classifier<'e>(
+    ebpf: &'e mut Ebpf,
+    program: &'static str,
+) -> Result<&'e mut SchedClassifier, DatapathError> {
+    ebpf.program_mut(program)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DatapathError::Missing(program))
+}
+
+/// Removes a pinned map that the programs could not use: the loader takes over
+/// whatever is pinned under the name.
+fn remove_unless_fit(path: &Path, name: &'static str, sizes: Sizes) -> Result<(), DatapathError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let info =
+        MapInfo::from_pin(path).map_err(|source| DatapathError::Map { map: name, source })?;
+    let layout = layout(name)
+        .is_none_or(|(key, value)| (info.key_size(), info.value_size()) == (key, value));
+    let size = sizes
+        .of_map(name)
+        .is_none_or(|entries| info.max_entries() == entries);
+    if layout && size {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(|source| DatapathError::File {
+        what: "remove",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Bytes of a map's keys and values; `None` for a ring buffer, which has neither.
+fn layout(name: &str) -> Option<(u32, u32)> {
+    const PREFIX: usize = size_of::<u32>() + size_of::<Address>();
+    let (key, value) = match name {
+        maps::RUNTIME_CONFIG => (size_of::<u32>(), size_of::<settings::Settings>()),
+        maps::DEVICES => (size_of::<u32>(), size_of::<settings::Device>()),
+        maps::LXC => (size_of::<Address>(), size_of::<endpoint::Endpoint>()),
+        maps::IPCACHE => (PREFIX, size_of::<endpoint::IpcacheEntry>()),
+        maps::IPMASQ_V4 => (PREFIX, size_of::<u8>()),
+        maps::CT4_GLOBAL | maps::CT_ANY4_GLOBAL => {
+            (size_of::<Tuple>(), size_of::<conntrack::CtEntry>())
+        }
+        maps::SNAT_V4_EXTERNAL => (size_of::<Tuple>(), size_of::<nat::NatEntry>()),
+        maps::SNAT_V4_ALLOC_RETRIES => (size_of::<u32>(), size_of::<u32>()),
+        maps::IPV4_FRAG_DATAGRAMS => (
+            size_of::<fragment::FragmentKey>(),
+            size_of::<fragment::Ports>(),
+        ),
+        maps::METRICS => (
+            size_of::<maps::MetricsKey>(),
+            size_of::<maps::MetricsValue>(),
+        ),
+        _ => return None,
+    };
+    u32::try_from(key).ok().zip(u32::try_from(value).ok())
+}

@@ -1,0 +1,150 @@
+//! What the maps must hold, computed from the document and the interfaces that
+//! there are. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use lab_datapath_common::Address;
+use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
+use lab_datapath_common::settings::{self, Device, Settings};
+use lab_model::node_state::{DatapathSettings, NodeState};
+
+use crate::agent::NodeView;
+use crate::agent::pod_macs;
+
+/// The contents of every map that the agent writes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Contents {
+    pub(crate) settings: Settings,
+    pub(crate) devices: BTreeMap<u32, Device>,
+    pub(crate) lxc: BTreeMap<Address, Endpoint>,
+    pub(crate) ipcache: BTreeMap<Ipv4Net, IpcacheEntry>,
+    pub(crate) ip_masq: BTreeSet<Ipv4Net>,
+}
+
+impl Contents {
+    /// For `state`, on a node with the interfaces of `view`; `ip_masq` is what
+    /// the ip-masq-agent's configuration comes to.
+    pub(crate) fn new(state: &NodeState, view: &NodeView, ip_masq: BTreeSet<Ipv4Net>) -> Self {
+        Self {
+            settings: settings(&state.datapath),
+            devices: devices(&state.datapath, view),
+            lxc: endpoints(state, view),
+            ipcache: ipcache(state, view),
+            ip_masq,
+        }
+    }
+}
+
+fn settings(datapath: &DatapathSettings) -> Settings {
+    let mut flags = 0;
+    let mut set = |on: bool, flag: u32| flags |= if on { flag } else { 0 };
+    set(datapath.masquerade, settings::flag::MASQUERADE);
+    set(datapath.snat_exclusion.is_some(), settings::flag::EXCLUSION);
+    set(
+        datapath.ip_masq_agent.is_some(),
+        settings::flag::IP_MASQ_AGENT,
+    );
+    set(
+        datapath.fragment_tracking,
+        settings::flag::FRAGMENT_TRACKING,
+    );
+    set(
+        datapath.host_legacy_routing,
+        settings::flag::HOST_LEGACY_ROUTING,
+    );
+    let (port_min, port_max) = datapath.snat_ports;
+    let exclusion = datapath.snat_exclusion.map(|cidr| cidr.trunc());
+    Settings {
+        flags,
+        exclusion: exclusion.map(|cidr| cidr.addr().into()).unwrap_or_default(),
+        exclusion_mask: exclusion
+            .map(|cidr| cidr.netmask().into())
+            .unwrap_or_default(),
+        port_min,
+        port_max,
+    }
+}
+
+/// The managed devices that exist. One without an address translates nothing.
+fn devices(datapath: &DatapathSettings, view: &NodeView) -> BTreeMap<u32, Device> {
+    let found = datapath.devices.iter().filter_map(|name| view.link(name));
+    found
+        .map(|link| {
+            let address = view.address_of(link.index).unwrap_or(Ipv4Addr::UNSPECIFIED);
+            let mac = link.mac.map(|mac| mac.0).unwrap_or_default();
+            (
+                link.index,
+                Device {
+                    address: address.into(),
+                    mac,
+                    padding: [0; 2],
+                },
+            )
+        })
+        .collect()
+}
+
+/// The pods, and the node's own addresses, which packets must not be taken past.
+fn endpoints(state: &NodeState, view: &NodeView) -> BTreeMap<Address, Endpoint> {
+    let host = Endpoint {
+        flags: endpoint::flag::HOST,
+        identity: identity::HOST,
+        ..Endpoint::default()
+    };
+    let mut endpoints: BTreeMap<_, _> = own_addresses(state, view)
+        .map(|address| (address.into(), host))
+        .collect();
+    for pod in &state.pods {
+        let Some(link) = view.link(&pod.interface) else {
+            continue;
+        };
+        let (mac, node_mac) = pod_macs(pod);
+        endpoints.insert(
+            pod.address.into(),
+            Endpoint {
+                ifindex: link.index,
+                flags: 0,
+                identity: pod.identity,
+                id: pod.endpoint_id,
+                mac: mac.0,
+                node_mac: node_mac.0,
+                padding: [0; 2],
+            },
+        );
+    }
+    endpoints
+}
+
+fn ipcache(state: &NodeState, view: &NodeView) -> BTreeMap<Ipv4Net, IpcacheEntry> {
+    let mut entries = BTreeMap::new();
+    let mut put = |cidr: Ipv4Net, identity| {
+        entries.insert(cidr, IpcacheEntry { identity });
+    };
+    put(Ipv4Net::default(), identity::WORLD);
+    for peer in &state.peers {
+        put(peer.address.into(), identity::REMOTE_NODE);
+        put(peer.cilium_host.into(), identity::REMOTE_NODE);
+    }
+    for address in own_addresses(state, view) {
+        put(address.into(), identity::HOST);
+    }
+    for pod in &state.pods {
+        put(pod.address.into(), pod.identity);
+    }
+    entries
+}
+
+fn own_addresses(state: &NodeState, view: &NodeView) -> impl Iterator<Item = Ipv4Addr> {
+    let node = [state.node.address, state.node.cilium_host];
+    let devices = state
+        .datapath
+        .devices
+        .iter()
+        .filter_map(|name| view.link(name));
+    let found: Vec<_> = devices
+        .filter_map(|link| view.address_of(link.index))
+        .collect();
+    node.into_iter().chain(found)
+}

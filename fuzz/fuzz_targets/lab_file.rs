@@ -64,6 +64,7 @@ fn check_faults(text: &str, faults: &Diagnostics) {
 fn check_places(text: &str, at: &At<'_>) {
     let written = text.get(at.span()).expect("a place is in the text");
     if let Some(read) = at.as_str()
+        && at.span() != at.key_span()
         && written.starts_with(|c: char| c.is_ascii_alphanumeric())
         && !read.contains(char::is_whitespace)
     {

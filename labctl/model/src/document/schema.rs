@@ -9,7 +9,8 @@
 
 mod alternatives;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json};
@@ -36,14 +37,30 @@ impl Findings {
 
 /// Every difference between what is at a place and the schema of `T`.
 pub(super) fn check<T: JsonSchema>(at: &At<'_>) -> Findings {
-    let schema = SchemaGenerator::default().into_root_schema_for::<T>();
-    let root = schema.as_value();
+    let root = schema_of::<T>();
     let mut walk = Walk {
         definitions: root.get("$defs"),
         findings: Findings::default(),
     };
-    walk.check(at, root);
+    walk.check(at, &root);
     walk.findings
+}
+
+/// The schema of `T`, generated once: that takes longer than reading a document,
+/// and a stream of manifests has many.
+fn schema_of<T: JsonSchema>() -> Arc<Json> {
+    static SCHEMAS: Mutex<BTreeMap<&'static str, Arc<Json>>> = Mutex::new(BTreeMap::new());
+    // A panic while generating leaves the map as it was.
+    let mut schemas = SCHEMAS.lock().unwrap_or_else(PoisonError::into_inner);
+    let generate = || {
+        let schema = SchemaGenerator::default().into_root_schema_for::<T>();
+        Arc::new(schema.to_value())
+    };
+    Arc::clone(
+        schemas
+            .entry(std::any::type_name::<T>())
+            .or_insert_with(generate),
+    )
 }
 
 struct Walk<'s> {

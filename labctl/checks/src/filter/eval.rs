@@ -1,7 +1,7 @@
 //! Expression × packet → match.
 
+use super::expr::{Expr, Member, Operand, Right};
 use super::lexer::{Comparison, Relation};
-use super::parser::{Expr, Member, Operand, Right};
 use super::value::Literal;
 use crate::packet::{Layers, Packet};
 

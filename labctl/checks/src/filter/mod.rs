@@ -7,8 +7,10 @@
 //!
 //! The pipeline is text → [`lexer`] → [`parser`] → [`eval`], over the table in [`field`].
 
+mod advice;
 mod error;
 mod eval;
+mod expr;
 pub mod field;
 mod lexer;
 mod parser;
@@ -19,7 +21,7 @@ pub use eval::NearMiss;
 pub use field::{Field, Kind};
 
 use crate::packet::{Layers, Packet};
-use parser::Expr;
+use expr::Expr;
 
 /// A compiled display filter.
 #[derive(Clone, Debug)]

@@ -1,13 +1,11 @@
 //! Tokens → expression, with the precedence of Wireshark 4: `not`, then `and`, then `or`.
 
-use std::iter::Peekable;
-use std::ops::{Range, RangeInclusive};
-use std::vec::IntoIter;
+use std::ops::Range;
 
-use lab_model::diagnostic::nearest;
-
+use super::advice::{examples, unexpected, unknown_field};
 use super::error::FilterError;
-use super::field::{Field, Kind, PROTOCOLS, fields};
+use super::expr::{Expr, Member, Operand, Right};
+use super::field::{Field, Kind, PROTOCOLS};
 use super::lexer::{Comparison, Relation, Token, TokenKind, tokens};
 use super::value::{self, Literal};
 use crate::packet::Protocol;
@@ -15,54 +13,6 @@ use crate::packet::Protocol;
 /// Deepest nesting of parentheses and negations: far above what anyone writes, far below what
 /// exhausts a stack.
 const MAX_DEPTH: u32 = 100;
-
-/// A filter as a tree.
-#[derive(Clone, Debug)]
-pub(super) enum Expr {
-    /// The empty filter.
-    True,
-    Protocol(Protocol),
-    Present(Operand),
-    Compare {
-        operand: Operand,
-        comparison: Comparison,
-        right: Right,
-        span: Range<usize>,
-    },
-    In {
-        operand: Operand,
-        all: bool,
-        set: Vec<Member>,
-        span: Range<usize>,
-    },
-    Not(Box<Expr>),
-    And(Vec<Expr>),
-    Or(Vec<Expr>),
-}
-
-/// The left side of a comparison.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Operand {
-    pub(super) field: &'static Field,
-    /// `#N`: the Nth header of the field's protocol only.
-    pub(super) layer: Option<u64>,
-    /// `& N`.
-    pub(super) mask: Option<u64>,
-}
-
-/// The right side of a comparison.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Right {
-    Literal(Literal),
-    Field(Operand),
-}
-
-/// An element of a set.
-#[derive(Clone, Debug)]
-pub(super) enum Member {
-    Value(Literal),
-    Range(RangeInclusive<u64>),
-}
 
 /// What may stand where a value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +26,9 @@ pub(super) enum Values {
 pub(super) fn parse(text: &str, values: Values) -> Result<Expr, FilterError> {
     let tokens = tokens(text, values == Values::Template)?;
     let mut parser = Parser {
-        tokens: tokens.into_iter().peekable(),
+        tokens,
+        at: 0,
         depth: 0,
-        end: text.len(),
     };
     if parser.peek() == TokenKind::End {
         return Ok(Expr::True);
@@ -91,46 +41,39 @@ pub(super) fn parse(text: &str, values: Values) -> Result<Expr, FilterError> {
     }
 }
 
-fn unexpected(text: &str, token: &Token<'_>) -> FilterError {
-    let shown = &text[token.span.clone()];
-    let error = FilterError::new(
-        token.span.clone(),
-        format!("`{shown}` was not expected here"),
-    );
-    match token.kind {
-        TokenKind::Word("AND" | "OR" | "NOT" | "IN") => {
-            error.help(format!("write `{}`", shown.to_lowercase()))
-        }
-        TokenKind::Word(_) | TokenKind::Open => error.help("join two tests with `and` or `or`"),
-        TokenKind::Comparison(_) => error.help("write `a < b and b < c` instead of a chain"),
-        TokenKind::Slice => error.help("slices such as `eth.src[0:3]` are not supported"),
-        _ => error,
-    }
-}
-
 struct Parser<'a> {
-    tokens: Peekable<IntoIter<Token<'a>>>,
+    tokens: Vec<Token<'a>>,
+    at: usize,
     depth: u32,
-    end: usize,
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&mut self) -> TokenKind<'a> {
+    fn peek(&self) -> TokenKind<'a> {
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, ahead: usize) -> TokenKind<'a> {
         self.tokens
-            .peek()
+            .get(self.at + ahead)
             .map_or(TokenKind::End, |token| token.kind)
     }
 
+    /// The next token; [`TokenKind::End`], which the lexer puts last, again and again.
     fn take(&mut self) -> Token<'a> {
-        let end = self.end..self.end;
-        self.tokens.next().unwrap_or(Token {
-            kind: TokenKind::End,
-            span: end,
-        })
+        let token = self.tokens[self.at.min(self.tokens.len() - 1)].clone();
+        self.at += 1;
+        token
     }
 
     fn take_if(&mut self, kind: TokenKind<'_>) -> bool {
-        self.tokens.next_if(|token| token.kind == kind).is_some()
+        let there = self.peek() == kind;
+        self.at += usize::from(there);
+        there
+    }
+
+    /// A fault at the next token.
+    fn fault_here<T>(&mut self, message: impl Into<String>) -> Result<T, FilterError> {
+        Err(FilterError::new(self.take().span, message))
     }
 
     fn or(&mut self) -> Result<Expr, FilterError> {
@@ -154,11 +97,7 @@ impl<'a> Parser<'a> {
     fn not(&mut self) -> Result<Expr, FilterError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            let span = self.take().span;
-            return Err(FilterError::new(
-                span,
-                format!("the filter is nested over {MAX_DEPTH} deep"),
-            ));
+            return self.fault_here(format!("the filter is nested over {MAX_DEPTH} deep"));
         }
         let expr = if self.take_if(TokenKind::Not) {
             Expr::Not(Box::new(self.not()?))
@@ -194,95 +133,62 @@ impl<'a> Parser<'a> {
         token: &Token<'a>,
         quantifier: Option<bool>,
     ) -> Result<Expr, FilterError> {
-        let name = match token.kind {
-            TokenKind::Word(name) => name,
-            TokenKind::Template => {
-                return Err(FilterError::new(
-                    token.span.clone(),
-                    "a template can stand for a value only",
-                ));
-            }
-            TokenKind::End => {
-                return Err(FilterError::new(
-                    token.span.clone(),
-                    "the filter ends where a field must stand",
-                ));
-            }
-            _ => {
-                return Err(FilterError::new(
-                    token.span.clone(),
-                    "a field must stand here",
-                ));
-            }
-        };
+        let name = field_name(token)?;
         if quantifier.is_none()
             && let Some((_, protocol)) = PROTOCOLS.iter().find(|(known, _)| *known == name)
         {
             return self.protocol(*protocol, name);
         }
+        let start = token.span.start;
         let operand = self.operand(name, token.span.clone())?;
-        let negated = self.not_in();
-        let next = self.peek();
-        let expr = match next {
+        match self.peek() {
             TokenKind::Comparison(comparison) => {
                 self.take();
-                let all = quantifier.unwrap_or(comparison.all);
+                let comparison = Comparison {
+                    all: quantifier.unwrap_or(comparison.all),
+                    ..comparison
+                };
                 let (right, end) = self.right(operand, comparison.relation)?;
-                let comparison = Comparison { all, ..comparison };
-                Expr::Compare {
+                Ok(Expr::Compare {
                     operand,
                     comparison,
                     right,
-                    span: token.span.start..end,
-                }
+                    span: start..end,
+                })
             }
-            TokenKind::In => {
+            TokenKind::In => self.membership(operand, quantifier, start),
+            TokenKind::Not if self.peek_at(1) == TokenKind::In => {
                 self.take();
-                let (set, end) = self.set(operand)?;
-                Expr::In {
-                    operand,
-                    all: quantifier.unwrap_or(false),
-                    set,
-                    span: token.span.start..end,
-                }
+                Ok(Expr::Not(Box::new(
+                    self.membership(operand, quantifier, start)?,
+                )))
             }
             TokenKind::Text(word) => {
-                let span = self.take().span;
-                return Err(FilterError::new(
-                    span,
-                    format!("`{word}` is for text, and `{name}` is not text"),
-                ));
+                self.fault_here(format!("`{word}` is for text, and `{name}` is not text"))
             }
-            TokenKind::Slice => {
-                let span = self.take().span;
-                return Err(FilterError::new(span, "slices are not supported"));
-            }
+            TokenKind::Slice => self.fault_here("slices are not supported"),
             _ if quantifier.is_some() => {
-                let span = self.take().span;
-                return Err(FilterError::new(
-                    span,
-                    "a comparison must follow `any` and `all`",
-                ));
+                self.fault_here("a comparison must follow `any` and `all`")
             }
-            _ => Expr::Present(operand),
-        };
-        Ok(if negated {
-            Expr::Not(Box::new(expr))
-        } else {
-            expr
-        })
+            _ => Ok(Expr::Present(operand)),
+        }
     }
 
-    /// `not` before `in`: consumed only when `in` follows.
-    fn not_in(&mut self) -> bool {
-        let mut ahead = self.tokens.clone();
-        let negated = ahead
-            .next()
-            .is_some_and(|token| token.kind == TokenKind::Not)
-            && ahead
-                .next()
-                .is_some_and(|token| token.kind == TokenKind::In);
-        negated && self.take_if(TokenKind::Not)
+    /// `in {…}` behind `operand`, which begins at `start`.
+    fn membership(
+        &mut self,
+        operand: Operand,
+        quantifier: Option<bool>,
+        start: usize,
+    ) -> Result<Expr, FilterError> {
+        self.take();
+        let (set, end) = self.set(operand)?;
+        Ok(Expr::In {
+            operand,
+            all: quantifier.unwrap_or(false),
+            set,
+            span: start..end,
+        })
     }
 
     fn protocol(&mut self, protocol: Protocol, name: &str) -> Result<Expr, FilterError> {
@@ -408,6 +314,17 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// The name that must begin a test.
+fn field_name<'a>(token: &Token<'a>) -> Result<&'a str, FilterError> {
+    let message = match token.kind {
+        TokenKind::Word(name) => return Ok(name),
+        TokenKind::Template => "a template can stand for a value only",
+        TokenKind::End => "the filter ends where a field must stand",
+        _ => "a field must stand here",
+    };
+    Err(FilterError::new(token.span.clone(), message))
+}
+
 /// Reads the value that `token` is.
 fn literal(token: &Token<'_>, field: &Field) -> Result<Literal, FilterError> {
     let span = token.span.clone();
@@ -435,46 +352,5 @@ fn one_or(mut all: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {
         join(all)
     } else {
         all.pop().unwrap_or(Expr::True)
-    }
-}
-
-fn unknown_field(name: &str, span: Range<usize>) -> FilterError {
-    let error = FilterError::new(
-        span,
-        format!("`{name}` is not a field that labctl's filters know"),
-    );
-    match name {
-        "tcp.seq" | "tcp.ack" => {
-            return error.help(format!(
-                "`{name}` counts from the connection's first packet; `{name}_raw` is in this one"
-            ));
-        }
-        "tcp.stream" | "udp.stream" => {
-            return error.help("name the ports instead: a filter looks at one packet");
-        }
-        _ => {}
-    }
-    let names = fields()
-        .iter()
-        .map(|field| field.name)
-        .chain(PROTOCOLS.iter().map(|(name, _)| *name));
-    match nearest(name, names) {
-        Some(known) => error.help(format!("did you mean `{known}`?")),
-        None => error.help("docs/checks.md lists the fields"),
-    }
-}
-
-fn examples(protocol: &str) -> String {
-    let prefix = format!("{protocol}.");
-    let names: Vec<String> = fields()
-        .iter()
-        .filter(|field| field.name.starts_with(&prefix))
-        .take(3)
-        .map(|field| format!("`{}`", field.name))
-        .collect();
-    if names.is_empty() {
-        "it has none here".to_owned()
-    } else {
-        names.join(", ")
     }
 }

@@ -81,19 +81,7 @@ fn failure(
         at: expectation.capture,
     };
     let (shown, hint) = if matched < expectation.count.min {
-        let near: Vec<(Packet<'_>, NearMiss)> = capture
-            .packets()
-            .filter_map(|packet| {
-                expectation
-                    .filter
-                    .near_miss(&packet)
-                    .map(|miss| (packet, miss))
-            })
-            .collect();
-        let hint = path.missing(expectation, &near);
-        let shown: Vec<u64> = near.iter().map(|(packet, _)| packet.number).collect();
-        let all = || capture.packets().map(|packet| packet.number).collect();
-        (if shown.is_empty() { all() } else { shown }, hint)
+        instead(&path, expectation, capture)
     } else {
         let hint = matching.first().and_then(|packet| path.unwanted(packet));
         (matching.iter().map(|packet| packet.number).collect(), hint)
@@ -107,13 +95,30 @@ fn failure(
         filter: expectation.filter.text().to_owned(),
         matched,
         captured: capture.len() as u64,
-        packets: describe(capture, &shown),
+        packets: describe(capture, &shown[..shown.len().min(SHOWN)]),
         packets_left_out: shown.len().saturating_sub(SHOWN) as u64,
         hint,
     })
 }
 
-/// The first of the packets with those numbers, as tcpdump prints them.
+/// Numbers of the packets that were there instead of those expected, and what to say of them.
+fn instead(
+    path: &Path<'_>,
+    expectation: &Expectation,
+    capture: &Capture,
+) -> (Vec<u64>, Option<String>) {
+    let near: Vec<(Packet<'_>, NearMiss)> = capture
+        .packets()
+        .filter_map(|packet| Some((packet, expectation.filter.near_miss(&packet)?)))
+        .collect();
+    let mut shown: Vec<u64> = near.iter().map(|(packet, _)| packet.number).collect();
+    if shown.is_empty() {
+        shown.extend(capture.packets().map(|packet| packet.number));
+    }
+    (shown, path.missing(expectation, &near))
+}
+
+/// The packets with those numbers, which ascend, as tcpdump prints them.
 fn describe(capture: &Capture, numbers: &[u64]) -> Vec<String> {
     let mut describer = Describer::new();
     let mut lines = Vec::new();
@@ -122,7 +127,7 @@ fn describe(capture: &Capture, numbers: &[u64]) -> Vec<String> {
         if numbers.contains(&packet.number) {
             lines.push(line);
         }
-        if lines.len() == SHOWN {
+        if lines.len() == numbers.len() {
             break;
         }
     }

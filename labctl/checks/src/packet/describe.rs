@@ -4,12 +4,14 @@
 //! so a [`Describer`] reads a capture from its beginning. Payloads are not decoded,
 //! except that HTTP shows its first line; IPv6 shows its addresses only.
 
+mod tcp;
+
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::layers::{Layer, Layers, Protocol};
 use super::{Packet, be16, be32};
+use tcp::Segment;
 
 /// Prints the packets of one capture in order.
 #[derive(Debug, Default)]
@@ -82,50 +84,30 @@ impl Describer {
             .checked_sub(header as u32)
             .filter(|_| header >= 20)?;
         let (mut seq, mut ack) = (be32(tcp.bytes, 4)?, be32(tcp.bytes, 8)?);
-        let origin = if flags & ACK != 0 {
+        let origin = if flags & tcp::ACK != 0 {
             self.relative(
                 (sport, src),
                 (dport, dst),
-                flags & SYN != 0,
+                flags & tcp::SYN != 0,
                 &mut seq,
                 &mut ack,
             )
         } else {
             0
         };
-        let mut line = format!(
-            "IP {src}.{sport} > {dst}.{dport}: Flags [{}]",
-            flag_letters(flags)
-        );
-        if length > 0 || flags & (FIN | SYN | RST) != 0 {
-            write!(line, ", seq {seq}").ok()?;
-            if length > 0 {
-                write!(line, ":{}", seq.wrapping_add(length)).ok()?;
-            }
-        }
-        if flags & ACK != 0 {
-            write!(line, ", ack {ack}").ok()?;
-        }
-        write!(line, ", win {}", be16(tcp.bytes, 14)?).ok()?;
-        if flags & URG != 0 {
-            write!(line, ", urg {}", be16(tcp.bytes, 18)?).ok()?;
-        }
-        if let Some(options) = tcp
-            .bytes
-            .get(20..header)
-            .filter(|options| !options.is_empty())
-        {
-            write!(line, ", options [{}]", tcp_options(options, origin)).ok()?;
-        }
-        write!(line, ", length {length}").ok()?;
-        if length > 0
-            && [sport, dport]
-                .iter()
-                .any(|port| matches!(port, 80 | 3128 | 8080))
-        {
-            line.push_str(&http(tcp.bytes.get(header..)?));
-        }
-        Some(line)
+        let segment = Segment {
+            flags,
+            seq,
+            ack,
+            length,
+            origin,
+        };
+        let ends = format!("IP {src}.{sport} > {dst}.{dport}");
+        let http = [sport, dport]
+            .iter()
+            .any(|port| matches!(port, 80 | 3128 | 8080));
+        let payload = tcp.bytes.get(header..).filter(|_| http && length > 0);
+        Some(ends + &segment.text(tcp, header)? + &payload.map(tcp::http).unwrap_or_default())
     }
 
     /// Makes `seq` and `ack` relative, as print-tcp.c does; returns what acknowledgements of the
@@ -162,12 +144,6 @@ impl Describer {
         received
     }
 }
-
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
-const URG: u8 = 0x20;
 
 fn time(nanoseconds: u64) -> String {
     let seconds = nanoseconds / 1_000_000_000;
@@ -323,96 +299,4 @@ fn unreachable_text(code: u8, icmp: &Layer<'_>, quoted: &Layer<'_>) -> Option<St
         15 => format!("host {dst} unreachable - precedence cutoff"),
         _ => format!("{dst} unreachable - #{code}"),
     })
-}
-
-fn flag_letters(flags: u8) -> String {
-    let letters: String = ['F', 'S', 'R', 'P', '.', 'U', 'E', 'W']
-        .iter()
-        .zip(0..)
-        .filter(|(_, bit)| flags >> bit & 1 != 0)
-        .map(|(letter, _)| *letter)
-        .collect();
-    if letters.is_empty() {
-        "none".to_owned()
-    } else {
-        letters
-    }
-}
-
-/// Options of a TCP header; blocks of a SACK are counted from `origin`.
-fn tcp_options(mut options: &[u8], origin: u32) -> String {
-    let mut shown = Vec::new();
-    while let Some((kind, rest)) = options.split_first() {
-        match kind {
-            0 => {
-                shown.push("eol".to_owned());
-                break;
-            }
-            1 => {
-                shown.push("nop".to_owned());
-                options = rest;
-                continue;
-            }
-            _ => {}
-        }
-        let Some(value) = rest
-            .first()
-            .and_then(|length| options.get(2..usize::from(*length)))
-        else {
-            shown.push(format!("[bad opt {kind}]"));
-            break;
-        };
-        options = &options[2 + value.len()..];
-        shown.push(match (kind, value.len()) {
-            (2, 2) => format!("mss {}", be16(value, 0).unwrap_or_default()),
-            (3, 1) => format!("wscale {}", value[0]),
-            (4, 0) => "sackOK".to_owned(),
-            (5, length) if length % 8 == 0 => sack(value, origin),
-            (8, 8) => {
-                let word = |offset| be32(value, offset).unwrap_or_default();
-                format!("TS val {} ecr {}", word(0), word(4))
-            }
-            _ => {
-                let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("unknown-{kind} 0x{hex}")
-            }
-        });
-    }
-    shown.join(",")
-}
-
-fn sack(value: &[u8], origin: u32) -> String {
-    let mut text = format!("sack {} ", value.len() / 8);
-    for block in value.chunks_exact(8) {
-        let edge = |offset| be32(block, offset).unwrap_or_default().wrapping_sub(origin);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{{{}:{}}}", edge(0), edge(4));
-    }
-    text
-}
-
-/// `: HTTP`, and the request or status line when the payload begins with one.
-fn http(payload: &[u8]) -> String {
-    const BEGINNINGS: [&[u8]; 8] = [
-        b"GET ",
-        b"POST ",
-        b"HEAD ",
-        b"PUT ",
-        b"DELETE ",
-        b"OPTIONS ",
-        b"CONNECT ",
-        b"HTTP/1.",
-    ];
-    let line = payload
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .next()
-        .unwrap_or_default();
-    if BEGINNINGS
-        .iter()
-        .any(|beginning| payload.starts_with(beginning))
-    {
-        format!(": HTTP: {}", String::from_utf8_lossy(line))
-    } else {
-        ": HTTP".to_owned()
-    }
 }

@@ -32,7 +32,7 @@ pub struct CheckFile {
     pub name: String,
     /// One sentence: why what is checked should be so.
     pub why: String,
-    /// How long expected packets may take to arrive once the steps have ended (default 5s).
+    /// How long expected packets may take to arrive once the steps have ended (default 2s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Time>,
     /// Where packets are captured, in the order in which a packet passes.

@@ -133,7 +133,7 @@ impl Rendering<'_> {
                 })?,
             });
         }
-        let timeout = file.timeout.map_or(Duration::from_secs(5), |time| time.0);
+        let timeout = file.timeout.map_or(Duration::from_secs(2), |time| time.0);
         let (name, why) = (file.name.clone(), file.why.clone());
         Ok(Check {
             name,

@@ -19,7 +19,7 @@ const WITHOUT_SYSFS: &str = "/proc/self/fdinfo";
 #[must_use]
 pub fn without_kernel_btf() -> EbpfLoader<'static> {
     // Where the detour is closed, the same loader takes longer to make.
-    let mut loader = made_apart().unwrap_or_else(EbpfLoader::new);
+    let mut loader = made_apart().unwrap_or_default();
     loader.btf(None);
     loader
 }

@@ -118,7 +118,10 @@ pub fn create_unnamed_with<T: Send>(
 /// When it cannot be mounted there; nothing is left.
 pub fn bind(netns: impl AsFd, path: &Path) -> Result<(), NamespaceError> {
     let source = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
-    bind_from(&source, path).map_err(|source| NamespaceError::Mount { path: path.into(), source })
+    bind_from(&source, path).map_err(|source| NamespaceError::Mount {
+        path: path.into(),
+        source,
+    })
 }
 
 /// Mounts the calling thread's network namespace at `path`.
@@ -128,7 +131,14 @@ fn bind_current(path: &Path) -> io::Result<()> {
 
 fn bind_from(source: &str, path: &Path) -> io::Result<()> {
     File::create_new(path)?;
-    mount(Some(source), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|errno| {
+    mount(
+        Some(source),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .map_err(|errno| {
         // The file is ours: `create_new` made it a moment ago.
         let _ = std::fs::remove_file(path);
         io::Error::from(errno)

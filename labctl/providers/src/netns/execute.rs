@@ -1,0 +1,339 @@
+//! Plans carried out: the one interpreter of [`Action`].
+//!
+//! Steps of a phase are done together: namespaces on all processors, netlink
+//! requests in batches, processes started before any is waited for.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lab_model::plan::{Action, Phase, Plan, Step};
+use lab_node::{namespace, sysctl};
+
+use super::cables::{self, Staged};
+use super::error::{ExecuteError, ProviderError};
+use super::lock::LabLock;
+use super::namespaces::{Namespaces, Place};
+use super::parallel::parallel;
+use super::places::{Kind, Places};
+use super::record::{Journal, Record};
+use super::servers::{self, Server};
+use super::{Netns, agents, down, limits, node, undo};
+
+/// What happens while a plan is carried out.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step begins.
+    Doing(&'a Step),
+    /// A step is done.
+    Done(&'a Step),
+    /// Something went wrong, and a step is taken back by this action.
+    Undoing(&'a Action),
+}
+
+/// A failure, and the position of the step in the plan.
+#[derive(Debug)]
+pub(super) struct StepFault {
+    pub(super) position: usize,
+    pub(super) cause: ProviderError,
+}
+
+impl StepFault {
+    pub(super) fn at(position: usize) -> impl Fn(ProviderError) -> Self {
+        move |cause| Self { position, cause }
+    }
+}
+
+impl Netns {
+    /// Carries out `plan` on the lab that `lock` is for, and writes `record`
+    /// down first: should this process be killed, the next run finds in it what
+    /// this one gave out.
+    ///
+    /// When a step fails, or `interrupt` is set, takes back what was done.
+    ///
+    /// # Errors
+    /// The step that failed, why, and what could not be taken back.
+    pub fn execute(
+        &self,
+        lock: &LabLock,
+        plan: &Plan,
+        record: &Record,
+        interrupt: &AtomicBool,
+        events: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), ExecuteError> {
+        let places = &lock.places;
+        let before = Record::read(places).unwrap_or_default();
+        if before.as_ref() != Some(record) {
+            record.write(places).map_err(ExecuteError::bare)?;
+        }
+        if plan.is_empty() {
+            return Ok(());
+        }
+        limits::make_room_for(record.nodes.len());
+        let mut journal = Journal::open(places);
+        let mut run = Run::new(self, places, interrupt);
+        match run.steps(&plan.steps, &mut journal, events) {
+            Ok(()) => {
+                journal.ended("done");
+                Ok(())
+            }
+            Err(fault) => {
+                journal.ended(&fault.cause.to_string());
+                Err(undo::after(
+                    run,
+                    &plan.steps,
+                    fault,
+                    before.as_ref(),
+                    events,
+                ))
+            }
+        }
+    }
+}
+
+/// One run: what is open, and how far it has come.
+pub(super) struct Run<'a> {
+    pub(super) provider: &'a Netns,
+    pub(super) places: &'a Places,
+    interrupt: &'a AtomicBool,
+    namespaces: Namespaces<'a>,
+    /// How many steps were begun.
+    pub(super) begun: usize,
+}
+
+impl<'a> Run<'a> {
+    pub(super) const fn new(
+        provider: &'a Netns,
+        places: &'a Places,
+        interrupt: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            provider,
+            places,
+            interrupt,
+            namespaces: Namespaces::new(places),
+            begun: 0,
+        }
+    }
+
+    /// The same run, no longer to be interrupted.
+    pub(super) fn undisturbed(self, never: &'a AtomicBool) -> Self {
+        Self {
+            interrupt: never,
+            ..self
+        }
+    }
+
+    fn steps(
+        &mut self,
+        steps: &[Step],
+        journal: &mut Journal,
+        events: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), StepFault> {
+        let together = |a: &Step, b: &Step| stage(a.action.phase()) == stage(b.action.phase());
+        for steps in steps.chunk_by(together) {
+            let first = self.begun;
+            if self.interrupt.load(Ordering::SeqCst) {
+                return Err(StepFault::at(first)(ProviderError::Interrupted));
+            }
+            journal.doing(steps);
+            steps.iter().for_each(|step| events(Event::Doing(step)));
+            self.begun += steps.len();
+            let staged = steps.iter().enumerate();
+            let staged = staged
+                .map(|(offset, step)| (first + offset, &step.action))
+                .collect();
+            self.stage(staged)?;
+            steps.iter().for_each(|step| events(Event::Done(step)));
+        }
+        Ok(())
+    }
+
+    /// Carries out actions that may be done together.
+    pub(super) fn stage(&mut self, actions: Staged<'_>) -> Result<(), StepFault> {
+        let mut work = Work::default();
+        for (position, action) in actions {
+            match action {
+                Action::CreateNode { .. } => work.births.push((position, action)),
+                Action::DeleteNode { node } => work.deaths.push((position, node)),
+                Action::AttachSegment { node, .. } => {
+                    work.cables
+                        .entry(Place::Segment)
+                        .or_default()
+                        .push((position, action));
+                    work.changes
+                        .entry(Place::node(node))
+                        .or_default()
+                        .push((position, action));
+                }
+                Action::AttachOutside { node, world, .. } => {
+                    work.cables
+                        .entry(Place::node(world))
+                        .or_default()
+                        .push((position, action));
+                    work.changes
+                        .entry(Place::node(node))
+                        .or_default()
+                        .push((position, action));
+                }
+                Action::AddDummy { .. } => work.dummies.push((position, action)),
+                Action::StartAgent { node } => work.servers.push((position, node, Server::Agent)),
+                Action::StartService { node, service } => {
+                    work.servers
+                        .push((position, node, Server::Service(service)));
+                }
+                Action::ApplyState { node, state, .. } => {
+                    work.states.push((position, node, state));
+                }
+                Action::DetachSegment { .. } | Action::ConnectPort { .. } => {
+                    work.changes
+                        .entry(Place::Segment)
+                        .or_default()
+                        .push((position, action));
+                }
+                Action::DeleteInterface { node, .. }
+                | Action::SetUp { node, .. }
+                | Action::AddAddress { node, .. }
+                | Action::DeleteAddress { node, .. }
+                | Action::ReplaceRoute { node, .. }
+                | Action::DeleteRoute { node, .. }
+                | Action::SetNeighbour { node, .. }
+                | Action::DeleteNeighbour { node, .. } => {
+                    work.changes
+                        .entry(Place::node(node))
+                        .or_default()
+                        .push((position, action));
+                }
+                Action::CreateLab { .. }
+                | Action::RemoveLab { .. }
+                | Action::CreateSegment
+                | Action::DeleteSegment
+                | Action::StopService { .. }
+                | Action::StopAgent { .. }
+                | Action::SetForwarding { .. }
+                | Action::SetHosts { .. } => {
+                    self.at_once(action).map_err(StepFault::at(position))?;
+                }
+            }
+        }
+        self.settle(work)
+    }
+
+    fn settle(&mut self, work: Work<'_>) -> Result<(), StepFault> {
+        self.delete_nodes(&work.deaths)?;
+        self.create_nodes(work.births)?;
+        // The world's before the segment's: eth0 comes before eth1 on any machine.
+        for (sender, actions) in work.cables.iter().rev() {
+            cables::attach(&mut self.namespaces, sender, actions)?;
+        }
+        cables::add_dummies(&mut self.namespaces, &work.dummies)?;
+        for (place, actions) in &work.changes {
+            cables::change(&mut self.namespaces, place, actions)?;
+        }
+        self.start_servers(work.servers)?;
+        agents::apply(self.places, work.states)
+    }
+
+    /// What gains nothing from being done together.
+    fn at_once(&mut self, action: &Action) -> Result<(), ProviderError> {
+        let places = self.places;
+        match action {
+            Action::CreateLab { .. } => places.cgroup().create()?,
+            Action::RemoveLab { .. } => down::remove_lab(places)?,
+            Action::CreateSegment => {
+                namespace::prepare_folder(&places.netns_folder())?;
+                let handle = cables::create_segment(places)?;
+                self.namespaces.adopt(Place::Segment, handle);
+            }
+            Action::DeleteSegment => {
+                self.namespaces.close(&Place::Segment);
+                namespace::delete(&places.fabric())?;
+            }
+            Action::StopService { node, .. } => servers::stop_service(places, node)?,
+            Action::StopAgent { node } => servers::stop(places, node, Kind::Agent)?,
+            Action::SetHosts { node, hosts, .. } => node::write_hosts(places, node, hosts)?,
+            Action::SetForwarding { node, enabled } => {
+                let value = if *enabled { "1" } else { "0" };
+                let netns = &self.namespaces.get(&Place::node(node))?.netns;
+                namespace::in_netns(netns, || sysctl::set("net.ipv4.ip_forward", value))?.map_err(
+                    |source| ProviderError::Sysctl {
+                        place: node.clone(),
+                        source,
+                    },
+                )?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn create_nodes(&mut self, births: Staged<'_>) -> Result<(), StepFault> {
+        let Some((first, _)) = births.first() else {
+            return Ok(());
+        };
+        let (provider, places) = (self.provider, self.places);
+        namespace::prepare_folder(&places.netns_folder())
+            .map_err(|error| StepFault::at(*first)(error.into()))?;
+        let born = parallel(births, |(position, action)| {
+            let Action::CreateNode { node, role, hosts } = action else {
+                return Ok(None);
+            };
+            node::create(provider, places, node, *role, hosts)
+                .map(|handle| Some((position, node, handle)))
+                .map_err(StepFault::at(position))
+        });
+        for born in born {
+            if let Some((position, node, handle)) = born? {
+                node::name(places, node, &handle).map_err(StepFault::at(position))?;
+                self.namespaces.adopt(Place::node(node), handle);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_nodes(&mut self, deaths: &[(usize, &String)]) -> Result<(), StepFault> {
+        let names: Vec<_> = deaths.iter().map(|(_, node)| node.as_str()).collect();
+        names
+            .iter()
+            .for_each(|node| self.namespaces.close(&Place::node(node)));
+        let outcomes = node::delete(self.places, &names);
+        let mut outcomes = deaths.iter().zip(outcomes);
+        outcomes.try_for_each(|((at, _), outcome)| outcome.map_err(StepFault::at(*at)))
+    }
+
+    fn start_servers(&self, servers: Vec<(usize, &String, Server<'_>)>) -> Result<(), StepFault> {
+        let (provider, places) = (self.provider, self.places);
+        let starting = parallel(servers, |(position, node, server)| {
+            servers::start(provider, places, position, node, server)
+                .map_err(StepFault::at(position))
+        });
+        let starting: Result<Vec<_>, _> = starting.into_iter().collect();
+        servers::wait_ready(starting?, self.interrupt)
+    }
+}
+
+/// Actions sorted by the way in which they are done.
+#[derive(Default)]
+struct Work<'p> {
+    deaths: Vec<(usize, &'p String)>,
+    births: Staged<'p>,
+    /// By where the request goes.
+    cables: BTreeMap<Place, Staged<'p>>,
+    dummies: Staged<'p>,
+    /// By namespace, in the order of the plan.
+    changes: BTreeMap<Place, Staged<'p>>,
+    servers: Vec<(usize, &'p String, Server<'p>)>,
+    states: agents::Applications<'p>,
+}
+
+/// Phases that differ only in the order within one namespace are done together:
+/// interfaces are made before anything else, and a batch keeps the order.
+const fn stage(phase: Phase) -> Phase {
+    match phase {
+        Phase::Links
+        | Phase::DeleteRoutes
+        | Phase::DeleteAddresses
+        | Phase::Addresses
+        | Phase::Routes => Phase::Links,
+        other => other,
+    }
+}

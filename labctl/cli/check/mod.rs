@@ -1,0 +1,13 @@
+//! The check runner: captures started, steps done, packets waited for, changes taken
+//! back. What to make of it all is `lab_checks`' to say.
+
+mod capture;
+mod changes;
+mod command;
+mod context;
+mod place;
+mod runner;
+mod steps;
+mod wait;
+
+pub(crate) use runner::{Evidence, Runner};

@@ -1,0 +1,34 @@
+//! `down`: nothing of a lab is left, whatever is there of it.
+
+use lab_providers::netns::Netns;
+
+use crate::args::DownArgs;
+use crate::exit::{Exit, Failure, OrExit};
+use crate::interrupt::Interrupt;
+use crate::live::{choose, failed, lock, provider};
+use crate::output::print_line;
+
+pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
+    let netns = provider(None)?;
+    let labs = if args.all {
+        netns.labs().or_exit(Exit::LabFailed)?
+    } else {
+        vec![choose(&netns, args.lab.lab.as_deref())?]
+    };
+    let interrupt = Interrupt::listen()?;
+    interrupt.would_leave("`labctl down` again removes the rest");
+    for lab in &labs {
+        take_down(&netns, lab, &interrupt)?;
+        if !quiet {
+            print_line(format_args!("lab {lab} is down"))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn take_down(netns: &Netns, lab: &str, interrupt: &Interrupt) -> Result<(), Failure> {
+    let lock = lock(netns, lab, interrupt)?;
+    netns
+        .down(&lock, interrupt.flag(), &mut |_| {})
+        .map_err(|error| failed(lab, &error))
+}

@@ -1,0 +1,47 @@
+//! One module for each command: call what does the work, render what it returns.
+
+mod check;
+mod check_report;
+pub(crate) mod cilium;
+mod doctor;
+mod down;
+mod exec;
+mod generate;
+mod inspect;
+mod logs;
+mod node;
+mod plan;
+mod status;
+mod up;
+mod validate;
+
+use crate::app;
+use crate::args::{Cli, Command};
+use crate::exit::{Exit, Failure};
+use crate::output::print_line;
+
+/// Runs the command and returns what the process ends with.
+pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    let quiet = cli.quiet;
+    match cli.command {
+        Command::Validate(args) => validate::run(&args, quiet),
+        Command::Plan(args) => plan::run(args),
+        Command::Up(args) => up::run(args, quiet),
+        Command::Down(args) => down::run(&args, quiet),
+        Command::Status(args) => status::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Check(args) => check::run(&args, quiet),
+        Command::Exec(args) => exec::run(&args),
+        Command::Shell(args) => exec::shell(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { folder } => generate::man(&folder),
+        Command::Node(args) => node::run(args),
+        Command::App(app) => match app::run(app) {
+            Ok(()) => Ok(Exit::Success),
+            Err(error) => Err(Failure::new(Exit::LabFailed, format_args!("{error:#}"))),
+        },
+        Command::Probe(probe) => print_line(probe.run()).map(|()| Exit::Success),
+    }
+}

@@ -1,0 +1,74 @@
+//! `check`: green where it should be, red where it must be.
+
+mod as_root {
+    use serde_json::Value;
+
+    use crate::lab::{Lab, root};
+
+    fn verdicts(json: &str) -> Vec<(String, String)> {
+        let report: Value = serde_json::from_str(json).expect("JSON");
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let checks = report["checks"].as_array().expect("checks");
+        checks
+            .iter()
+            .map(|check| (word(&check["check"]), word(&check["verdict"])))
+            .collect()
+    }
+
+    #[test]
+    fn every_shipped_check_is_green() {
+        let lab = Lab::study();
+        lab.up();
+        let ran = lab.run("check", &["-o", "json"]).exits(0);
+        let verdicts = verdicts(&ran.stdout);
+        assert!(verdicts.len() >= 10, "{verdicts:?}");
+        assert!(
+            verdicts.iter().all(|(_, verdict)| verdict == "passed"),
+            "{verdicts:?}"
+        );
+    }
+
+    #[test]
+    fn every_twin_is_red() {
+        let lab = Lab::study();
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+        // Each change was taken back: the lab is as its file says, and green.
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+        lab.run("check", &["routing"]).exits(0);
+    }
+
+    #[test]
+    fn a_datapath_that_passes_everything_is_noticed_at_the_first_wrong_hop() {
+        let lab = Lab::study();
+        let object = root().join("datapath/prebuilt/passthrough.bpf.o");
+        lab.with_file("up", &["--datapath-object", &object.to_string_lossy()])
+            .exits(0);
+        lab.run("check", &["masquerade"])
+            .exits(1)
+            .prints("failed")
+            .prints("k8s-ctr eth1");
+    }
+
+    #[test]
+    fn nothing_run_is_not_a_pass() {
+        let lab = Lab::study();
+        lab.up();
+        lab.run("check", &["masquerad"])
+            .exits(2)
+            .complains("masquerade");
+        lab.run("check", &["--only", "no-such-check"])
+            .exits(2)
+            .complains("no-such-check");
+    }
+
+    #[test]
+    fn checks_are_listed_without_being_run() {
+        let lab = Lab::study();
+        lab.up();
+        lab.run("check", &["--list"])
+            .exits(0)
+            .prints("SUITE")
+            .prints("masquerade");
+    }
+}

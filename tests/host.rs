@@ -1,0 +1,81 @@
+//! What a lab could leave on the host: interfaces, namespaces, cgroups, mounts, files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The host as far as labs could change it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    links: BTreeSet<String>,
+    namespaces: String,
+}
+
+impl Host {
+    /// Looks.
+    pub(crate) fn now() -> Self {
+        let links = output("ip", &["-o", "link"]);
+        let name = |line: &str| line.split(':').nth(1).unwrap_or(line).trim().to_owned();
+        Self {
+            links: links.lines().map(name).collect(),
+            namespaces: output("ip", &["netns"]),
+        }
+    }
+}
+
+/// Everything that carries the lab's name: state, mounts, cgroups, processes.
+pub(crate) fn left_of(lab: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    if Path::new("/run/labctl").join(lab).exists() {
+        left.push(format!("/run/labctl/{lab}"));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| names(line, lab))
+            .map(|line| format!("mount {line}")),
+    );
+    left.extend(
+        cgroup_mounts(&mounts)
+            .map(|mount| Path::new(mount).join("labctl").join(lab))
+            .filter(|folder| folder.exists())
+            .map(|folder| format!("cgroup {}", folder.display())),
+    );
+    left.extend(processes_of(lab));
+    left
+}
+
+/// Processes of the lab, by their cgroups.
+pub(crate) fn processes_of(lab: &str) -> impl Iterator<Item = String> {
+    let processes = fs::read_dir("/proc").expect("/proc");
+    processes.filter_map(Result::ok).filter_map(move |process| {
+        let cgroups = fs::read_to_string(process.path().join("cgroup")).ok()?;
+        let ours = cgroups.lines().any(|line| names(line, lab));
+        ours.then(|| format!("process {}", process.file_name().to_string_lossy()))
+    })
+}
+
+/// Whether `…/labctl/LAB` or `…/labctl/LAB/…` is in the line.
+fn names(line: &str, lab: &str) -> bool {
+    let Some((_, rest)) = line.split_once(&format!("/labctl/{lab}")) else {
+        return false;
+    };
+    rest.is_empty() || rest.starts_with(['/', ' '])
+}
+
+fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
+    mountinfo
+        .lines()
+        .filter(|line| line.contains(" - cgroup2 "))
+        .filter_map(|line| line.split(' ').nth(4))
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .expect("iproute2 is installed");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

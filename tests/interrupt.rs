@@ -1,0 +1,74 @@
+//! SIGINT: the first one cleans up.
+
+mod as_root {
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use crate::host::{left_of, processes_of};
+    use crate::lab::{Lab, Ran};
+
+    fn start(args: &[&str]) -> Child {
+        Command::new(assert_cmd::cargo::cargo_bin!("labctl"))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("labctl starts")
+    }
+
+    fn interrupt(labctl: Child) -> Ran {
+        let pid = Pid::from_raw(i32::try_from(labctl.id()).expect("a process id"));
+        kill(pid, Signal::SIGINT).expect("labctl is ours");
+        Ran::from(labctl.wait_with_output().expect("labctl is ours"))
+    }
+
+    #[test]
+    fn an_interrupted_up_undoes_what_it_did() {
+        let lab = Lab::study();
+        let began = Instant::now();
+        lab.up();
+        let whole = began.elapsed();
+        lab.run("down", &[]).exits(0);
+        for part in 0..10 {
+            let file = lab.file.to_string_lossy();
+            let up = start(&["up", &file, "--name", &lab.name]);
+            // The moment itself is what is tested, so this waits for nothing.
+            std::thread::sleep(whole * part / 10);
+            let ran = interrupt(up);
+            match ran.exit {
+                0 => lab.run("down", &[]).exits(0),
+                130 => ran.complains("interrupted"),
+                // Before labctl listens for it, SIGINT ends it like any process.
+                _ => ran.exits(128 + Signal::SIGINT as i32),
+            };
+            assert_eq!(
+                left_of(&lab.name),
+                Vec::<String>::new(),
+                "after part {part}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interrupted_check_takes_its_changes_back() {
+        let lab = Lab::study();
+        lab.up();
+        let idle = processes_of(&lab.name).count();
+        let check = start(&["check", "masquerade", "--twins", "--lab", &lab.name]);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while processes_of(&lab.name).count() == idle {
+            assert!(Instant::now() < deadline, "no capture was started");
+            std::thread::yield_now();
+        }
+        interrupt(check)
+            .exits(130)
+            .prints("not run")
+            .complains("interrupted");
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+        assert_eq!(processes_of(&lab.name).count(), idle, "captures run on");
+    }
+}

@@ -1,0 +1,76 @@
+//! `up` ended by SIGKILL, at 50 points spread over its run.
+
+mod as_root {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use crate::host::{Host, left_of};
+    use crate::lab::Lab;
+
+    /// Points over the run of `up`; the last lies past its end.
+    const POINTS: u32 = 50;
+
+    /// How long an undisturbed `up` takes here and now.
+    fn duration_of_up(lab: &Lab) -> Duration {
+        let began = Instant::now();
+        lab.up();
+        let took = began.elapsed();
+        lab.run("down", &[]).exits(0);
+        took
+    }
+
+    /// Starts `up` and kills it after `delay`. Says whether it was still running.
+    fn kill_up_after(lab: &Lab, delay: Duration) -> bool {
+        let mut up = Command::new(assert_cmd::cargo::cargo_bin!("labctl"))
+            .arg("up")
+            .arg(&lab.file)
+            .args(["--name", &lab.name])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("labctl starts");
+        // The point of the test is the moment itself, so this is no wait for anything.
+        std::thread::sleep(delay);
+        let running = up.try_wait().expect("labctl is ours").is_none();
+        up.kill().expect("labctl is ours");
+        up.wait().expect("labctl is ours");
+        running
+    }
+
+    fn over_all_points(lab: &Lab, mut after: impl FnMut(u32)) {
+        let whole = duration_of_up(lab);
+        let killed = (0..POINTS)
+            .filter(|point| {
+                let running = kill_up_after(lab, whole * *point / POINTS);
+                after(*point);
+                running
+            })
+            .count();
+        assert!(
+            killed >= 40,
+            "only {killed} of {POINTS} runs were killed before their end"
+        );
+    }
+
+    #[test]
+    fn the_next_up_ends_with_all_checks_green() {
+        let lab = Lab::study();
+        over_all_points(&lab, |point| {
+            let up = lab.with_file("up", &["--check"]);
+            assert_eq!(up.exit, 0, "point {point}:\n{}\n{}", up.stdout, up.stderr);
+            lab.run("down", &[]).exits(0);
+        });
+    }
+
+    #[test]
+    fn the_next_down_alone_leaves_nothing() {
+        let before = Host::now();
+        let lab = Lab::study();
+        over_all_points(&lab, |point| {
+            lab.run("down", &[]).exits(0);
+            assert_eq!(left_of(&lab.name), Vec::<String>::new(), "point {point}");
+        });
+        assert_eq!(Host::now(), before);
+    }
+}

@@ -4,11 +4,15 @@
 //! that every fault looks alike: `file:line:column`, the offending line with a
 //! caret, and a suggestion where there is one.
 
+mod suggestion;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+pub use suggestion::nearest;
 
 /// A file's name and text, shared by the diagnostics that point into it.
 #[derive(Debug, PartialEq, Eq)]
@@ -320,132 +324,5 @@ pub fn render(diagnostics: &[Diagnostic], color: bool) -> String {
     text
 }
 
-/// The candidate that a misspelt `word` most likely means, if any is near enough:
-/// the one with the fewest letters changed, swapped, added or left out, at most
-/// a third of them; otherwise one that begins alike.
-#[must_use]
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let folded = word.to_lowercase();
-    let letters = folded.chars().count();
-    let candidates: Vec<_> = candidates
-        .into_iter()
-        .map(|candidate| (candidate.to_lowercase(), candidate))
-        .collect();
-    let edited = candidates
-        .iter()
-        .map(|(other, candidate)| (strsim::osa_distance(&folded, other), candidate))
-        .filter(|(edits, _)| *edits < letters && *edits <= (letters / 3).max(1))
-        .min_by_key(|(edits, _)| *edits);
-    let alike = || {
-        candidates
-            .iter()
-            .map(|(other, candidate)| (strsim::jaro_winkler(&folded, other), candidate))
-            .filter(|(similarity, _)| *similarity >= 0.85)
-            .max_by(|(a, _), (b, _)| a.total_cmp(b))
-            .map(|(_, candidate)| candidate)
-    };
-    edited
-        .map(|(_, candidate)| candidate)
-        .or_else(alike)
-        .copied()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source() -> Arc<Source> {
-        Source::new(
-            "labs/study.yaml",
-            "name: study\nnodes:\n  w1: {adress: 10.0.0.1}\n",
-        )
-    }
-
-    #[test]
-    fn renders_place_line_caret_and_help() {
-        let text = source();
-        let diagnostic = Diagnostic::new(&text, 26..32, "unknown key `adress` in `nodes.w1`")
-            .with_suggestion("adress", ["role", "address"], || None);
-        assert_eq!(diagnostic.line_column(), (3, 8));
-        let expected = "\
-error: unknown key `adress` in `nodes.w1`
- --> labs/study.yaml:3:8
-  |
-3 |   w1: {adress: 10.0.0.1}
-  |        ^^^^^^
-  |
-  = help: did you mean `address`?
-";
-        assert_eq!(render(&[diagnostic], false), expected);
-    }
-
-    #[test]
-    fn renders_related_places() {
-        let text = Source::new("lab.yaml", "a: 1\nb: 2\na: 3\n");
-        let diagnostic = Diagnostic::new(&text, 10..11, "duplicate key `a`")
-            .with_label("again here")
-            .with_related(0..1, "first here");
-        let expected = "\
-error: duplicate key `a`
- --> lab.yaml:3:1
-  |
-1 | a: 1
-  | - first here
-2 | b: 2
-3 | a: 3
-  | ^ again here
-";
-        assert_eq!(render(&[diagnostic], false), expected);
-    }
-
-    #[test]
-    fn colors_only_when_asked() {
-        let diagnostic = Diagnostic::new(&source(), 0..4, "wrong");
-        assert!(render(std::slice::from_ref(&diagnostic), true).contains("\u{1b}["));
-        assert!(!render(&[diagnostic], false).contains('\u{1b}'));
-    }
-
-    #[test]
-    fn a_span_outside_the_text_is_clamped() {
-        let text = Source::new("lab.yaml", "ö");
-        for span in [1..2, 0..1, 5..9, 0..usize::MAX] {
-            let rendered = render(&[Diagnostic::new(&text, span, "wrong")], false);
-            assert!(rendered.contains("lab.yaml:1:"), "{rendered}");
-        }
-    }
-
-    #[test]
-    fn columns_count_characters() {
-        let text = Source::new("lab.yaml", "네트워크: x\n");
-        assert_eq!(text.line_column("네트워크: ".len()), (1, 7));
-    }
-
-    #[test]
-    fn faults_come_in_the_order_of_the_text() {
-        let text = source();
-        let mut faults = Diagnostics::new();
-        faults.push(Diagnostic::new(&text, 20..21, "second"));
-        faults.push(Diagnostic::new(&text, 0..1, "first"));
-        let faults = faults.or(()).unwrap_err();
-        let messages: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
-        assert_eq!(messages, ["first", "second"]);
-    }
-
-    #[test]
-    fn suggestions_are_near_or_none() {
-        assert_eq!(nearest("adress", ["role", "address"]), Some("address"));
-        assert_eq!(nearest("routingmode", ["routingMode"]), Some("routingMode"));
-        assert_eq!(
-            nearest("contol-plane", ["control-plane", "worker"]),
-            Some("control-plane")
-        );
-        assert_eq!(nearest("bfp", ["bpf", "ipam"]), Some("bpf"));
-        assert_eq!(
-            nearest("masq", ["masquerade", "natMax"]),
-            Some("masquerade")
-        );
-        assert_eq!(nearest("zebra", ["role", "address"]), None);
-        assert_eq!(nearest("x", ["w"]), None);
-        assert_eq!(nearest("", ["w"]), None);
-    }
-}
+mod tests;

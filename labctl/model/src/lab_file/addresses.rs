@@ -101,12 +101,12 @@ impl Resolver<'_> {
         for (at, name, node) in self.entries() {
             let address_at = at.key("address");
             let Some(address) = node.address else {
-                // An address that is there but no address, or under a misspelt key,
-                // has its fault already.
-                let tried = at
+                // One that is no address, or under a misspelt key, has its fault already.
+                let given = !address_at.to_json().is_null();
+                let misspelt = at
                     .entries()
-                    .any(|(key, _)| nearest(key, ["address"]).is_some());
-                if !tried && node.role.is_some_and(|role| role != Role::World) {
+                    .any(|(key, _)| key != "address" && nearest(key, ["address"]).is_some());
+                if !given && !misspelt && node.role.is_some_and(|role| role != Role::World) {
                     let message = format!("`nodes.{name}` lacks `address`");
                     self.faults.push(at.key_fault(message));
                 }

@@ -131,6 +131,7 @@ nodes:
   w3: {role: worker, address: 192.168.10.0}
   w4: {role: worker, address: 192.168.10.255}
   w5: {role: worker}
+  w6: {role: worker, address: ~}
   i: {role: world, address: 192.168.10.9}
 ";
     let range = "(nodes of 192.168.10.0/24 have 192.168.10.1 to 192.168.10.254)";
@@ -146,7 +147,8 @@ nodes:
                 "8:31 address 192.168.10.255 of `w4` is the network's broadcast address {range}"
             ),
             "9:3 `nodes.w5` lacks `address`".to_owned(),
-            "10:29 `i` is the world, which is not on the lab's network (leave `address` out)"
+            "10:3 `nodes.w6` lacks `address`".to_owned(),
+            "11:29 `i` is the world, which is not on the lab's network (leave `address` out)"
                 .to_owned(),
         ]
     );

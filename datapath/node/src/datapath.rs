@@ -55,7 +55,7 @@ pub enum DatapathError {
     #[error("find {0} in the datapath object; rebuild it with `cargo xtask ebpf`")]
     Missing(&'static str),
     /// The verifier refused a program, or the kernel has no such programs.
-    #[error("load program {program}: {}", chain(source))]
+    #[error("load program {program}: {}", refusal(source))]
     Program {
         /// Its name.
         program: &'static str,
@@ -94,6 +94,26 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why a program was refused: the kernel's answer, and the end of the verifier's
+/// log, where it says what it does not like. The log can have megabytes.
+fn refusal(error: &ProgramError) -> String {
+    const LAST_LINES: usize = 4;
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return chain(error);
+    };
+    let log = verifier_log.to_string();
+    let said: Vec<_> = log
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("processed "))
+        .collect();
+    let said = said[said.len().saturating_sub(LAST_LINES)..].join("; ");
+    format!("{io_error}; the verifier says: {said}")
 }
 
 /// Sizes of the maps whose size can be chosen, in entries.

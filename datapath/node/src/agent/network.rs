@@ -11,7 +11,7 @@ use lab_model::node_state::{NodeState, Pod};
 
 use super::pods::Pods;
 use super::{AgentError, NodeView, pod};
-use crate::netlink::{LinkChange, LinkEnd, Netlink, Request, Route, Scope, protocol};
+use crate::netlink::{LinkChange, LinkEnd, Netlink, NetlinkError, Request, Route, Scope, protocol};
 use crate::sysctl;
 
 /// The pods' gateway, on the node.
@@ -47,6 +47,15 @@ pub(super) fn reconcile(
     state: &NodeState,
     pods: &mut Pods,
 ) -> Result<NodeView, AgentError> {
+    for pod in &state.pods {
+        // An interface that leads nowhere, or into a namespace that is no longer
+        // the pod's, makes way for one that leads into the pod.
+        if let Some(inside) = pods.netlink(pod)
+            && inside.link(POD_DEVICE)?.is_none()
+        {
+            delete_link(netlink, &pod.interface)?;
+        }
+    }
     let view = settle(netlink, |view| {
         node_repairs(state, view, |pod| pods.netns(pod))
     })?;
@@ -59,6 +68,17 @@ pub(super) fn reconcile(
         }
     }
     Ok(view)
+}
+
+/// Removes an interface; one that is gone, or goes with its namespace at this
+/// moment, is no fault.
+pub(super) fn delete_link(netlink: &mut Netlink, name: &str) -> Result<(), NetlinkError> {
+    match netlink.execute(&Request::DeleteLink {
+        name: name.to_owned(),
+    }) {
+        Err(error) if !error.is_missing() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The node as it is, and what differs.
@@ -109,7 +129,13 @@ fn settle<'fd>(
             .into_iter()
             .flat_map(|repair| repair.requests)
             .collect();
-        netlink.execute_all(&requests)?;
+        for (request, outcome) in requests.iter().zip(netlink.execute_each(&requests)?) {
+            match outcome {
+                // It went by itself, with its namespace or its interface.
+                Err(error) if request.is_removal() && error.is_missing() => {}
+                outcome => outcome?,
+            }
+        }
     }
     Err(AgentError::Unsettled {
         rounds: ROUNDS,

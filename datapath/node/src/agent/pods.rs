@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use lab_model::node_state::{NodeState, Pod};
 
 use super::workload::{Record, Workload};
-use super::{AgentError, files, log, pod, workload};
+use super::{AgentError, files, log, network, pod, workload};
 use crate::api::PodStatus;
 use crate::cgroup::Cgroup;
 use crate::namespace;
-use crate::netlink::{Netlink, Request};
+use crate::netlink::Netlink;
 
 /// How long a killed pod may take to end.
 const DEATH: Duration = Duration::from_secs(5);
@@ -162,13 +162,8 @@ impl Pods {
             }
             // A namespace takes its interfaces along only some time after it
             // ends, and the name may be needed at once.
-            let delete = Request::DeleteLink {
-                name: pod.interface.clone(),
-            };
-            match netlink.execute(&delete) {
-                Err(error) if !error.is_missing() => return Err(error.into()),
-                _ => namespace::delete(&pod::netns_path(&self.places.netns, pod))?,
-            }
+            network::delete_link(netlink, &pod.interface)?;
+            namespace::delete(&pod::netns_path(&self.places.netns, pod))?;
             log::info(format_args!("pod {} ended", pod.key()));
         }
         files::remove(&self.places.folder.join(name))?;

@@ -1,1 +1,314 @@
+//! The agent on real nodes: a thread with network, mount and UTS namespaces and a
+//! cgroup of its own is a node as labctl makes it, and its children are pods.
 
+mod node;
+
+mod as_root {
+    use std::fs;
+    use std::net::Ipv4Addr;
+
+    use lab_model::node_state::{IpMasqAgent, Workload};
+
+    use super::node::{TestNode, until};
+    use crate::api::Request;
+
+    #[test]
+    fn applying_twice_changes_nothing() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let state = node.state();
+        let first = node.apply(&state);
+        assert!(first.pods.iter().all(|pod| pod.ready), "{first:#?}");
+        assert_eq!(node.client().drift().expect("ask"), Vec::<String>::new());
+        let links = node.run("ip -o link; ip -4 -o addr; ip route; ls /sys/fs/bpf/cilium/links");
+        let second = node.apply(&state);
+        assert_eq!(second.pods, first.pods, "same processes, no restarts");
+        assert_eq!(
+            node.run("ip -o link; ip -4 -o addr; ip route; ls /sys/fs/bpf/cilium/links"),
+            links
+        );
+    }
+
+    #[test]
+    fn a_node_looks_as_in_the_original_lab() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let mut state = node.state();
+        state.peers.push(node.peer("k8s-w1", 1));
+        node.apply(&state);
+        let routes = node.run("ip route");
+        for line in [
+            "10.244.1.0/24 via 192.168.10.101 dev eth1 proto kernel ",
+            "10.244.0.10 dev lxc0000000000a0 proto kernel scope link ",
+            "10.244.0.11 dev lxc0000000000b0 proto kernel scope link ",
+        ] {
+            assert!(routes.lines().any(|it| it == line), "{line:?} in {routes}");
+        }
+        let pod = node.run_in(
+            "default_pod-a",
+            "hostname; cat /etc/resolv.conf; ip route; ls /run; tail -1 /etc/hosts",
+        );
+        assert_eq!(
+            pod,
+            "pod-a\n\
+             search default.svc.cluster.local svc.cluster.local cluster.local\n\
+             nameserver 10.96.0.10\n\
+             options ndots:5\n\
+             default via 10.244.0.1 dev eth0 \n\
+             10.244.0.1 dev eth0 scope link \n\
+             10.244.0.10\tpod-a\n"
+        );
+        let pins = node.run("ls /sys/fs/bpf/cilium/links");
+        assert_eq!(
+            pins.lines().collect::<Vec<_>>(),
+            [
+                "cil_from_container-lxc0000000000a0",
+                "cil_from_container-lxc0000000000b0",
+                "cil_from_netdev-eth1",
+                "cil_to_container-lxc0000000000a0",
+                "cil_to_container-lxc0000000000b0",
+                "cil_to_netdev-eth1",
+            ]
+        );
+    }
+
+    #[test]
+    fn pods_of_one_node_reach_each_other_and_their_node() {
+        let node = TestNode::start("k8s-ctr", 0);
+        node.apply(&node.state());
+        for target in ["10.244.0.11", "10.244.0.1", "192.168.10.100"] {
+            node.run_in("default_pod-a", &format!("ping -c 1 -W 2 {target}"));
+        }
+        node.run("ping -c 1 -W 2 10.244.0.10");
+    }
+
+    #[test]
+    fn pods_of_two_nodes_reach_each_other_with_their_own_addresses() {
+        let (one, two) = TestNode::pair();
+        let (mut first, mut second) = (one.state(), two.state());
+        first.peers.push(one.peer("k8s-w1", 1));
+        second.peers.push(two.peer("k8s-ctr", 0));
+        one.apply(&first);
+        two.apply(&second);
+        one.run_in("default_pod-a", "ping -c 1 -W 2 10.244.1.10");
+        let flows = two.client().conntrack().expect("ask");
+        let pod: Ipv4Addr = [10, 244, 0, 10].into();
+        assert!(
+            flows
+                .iter()
+                .any(|it| it.flow.inbound && it.flow.source == pod),
+            "{flows:#?}"
+        );
+    }
+
+    #[test]
+    fn a_pod_is_masqueraded_towards_the_outside_and_entries_are_listed() {
+        let (one, two) = TestNode::pair();
+        one.apply(&one.state());
+        two.apply(&two.state());
+        // The other node is no peer here: an outside host.
+        one.run_in("default_pod-a", "ping -c 1 -W 2 192.168.10.101");
+        let (_, entries) = one.client().nat().expect("ask");
+        let node: Ipv4Addr = [192, 168, 10, 100].into();
+        assert!(
+            entries
+                .iter()
+                .any(|it| !it.flow.inbound && it.address == node),
+            "{entries:#?}"
+        );
+        let flows = two.client().conntrack().expect("ask");
+        let pod: Ipv4Addr = [10, 244, 0, 10].into();
+        assert!(flows.iter().all(|it| it.flow.source != pod), "{flows:#?}");
+    }
+
+    #[test]
+    fn a_restarted_agent_keeps_pods_maps_and_links() {
+        let mut node = TestNode::start("k8s-ctr", 0);
+        let first = node.apply(&node.state());
+        node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
+        let flows = node.client().conntrack().expect("ask").len();
+        assert!(flows > 0);
+        node.stop_agent();
+        node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
+        node.start_agent();
+        let status = node.client().status().expect("ask");
+        assert_eq!(status.pods, first.pods);
+        assert_eq!(status.applied, Some(node.state()));
+        assert_eq!(node.client().drift().expect("ask"), Vec::<String>::new());
+        assert_eq!(node.client().conntrack().expect("ask").len(), flows);
+        node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
+    }
+
+    #[test]
+    fn drift_is_told_and_mended() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let state = node.state();
+        node.apply(&state);
+        for (harm, told) in [
+            (
+                "ip link del lxc0000000000a0",
+                "lxc0000000000a0 of default/pod-a is gone",
+            ),
+            ("ip link del cilium_host", "cilium_host is gone"),
+            (
+                "ip route del 10.244.0.11",
+                "route 10.244.0.11 dev lxc0000000000b0 proto kernel scope link is gone",
+            ),
+            (
+                "ip link set lxc0000000000b0 down",
+                "lxc0000000000b0 of default/pod-b is down",
+            ),
+            (
+                "echo 1 > /proc/sys/net/ipv4/conf/eth1/rp_filter",
+                "net.ipv4.conf.eth1.rp_filter is not 0",
+            ),
+            (
+                "rm /sys/fs/bpf/cilium/links/cil_to_netdev-eth1",
+                "cil_to_netdev is not attached to eth1",
+            ),
+            (
+                "umount -l /run/netns/cni-0000000000a0",
+                "the network namespace of default/pod-a is gone",
+            ),
+        ] {
+            node.run(harm);
+            let drift = node.client().drift().expect("ask");
+            assert!(
+                drift.iter().any(|it| it == told),
+                "after {harm}: {drift:#?}"
+            );
+            node.apply(&state);
+            assert_eq!(
+                node.client().drift().expect("ask"),
+                Vec::<String>::new(),
+                "after {harm}"
+            );
+        }
+        node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
+        node.run_in("default_pod-b", "ip addr flush dev eth0");
+        let drift = node.client().drift().expect("ask");
+        assert!(
+            drift.contains(&"eth0 of default/pod-b lacks 10.244.0.11/32".to_owned()),
+            "{drift:#?}"
+        );
+        node.apply(&state);
+        node.run_in("default_pod-b", "ping -c 1 -W 2 10.244.0.10");
+    }
+
+    #[test]
+    fn pods_come_change_and_go() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let mut state = node.state();
+        let first = node.apply(&state);
+        let gone = state.pods.remove(0);
+        state.pods[0].identity = 300;
+        let second = node.apply(&state);
+        assert_eq!(
+            second.pods[0].pid, first.pods[1].pid,
+            "an identity is no reason to restart"
+        );
+        let left =
+            node.run("ls /run/netns; ls /run/labctl/pods; ip -o link; ls /sys/fs/bpf/cilium/links");
+        assert!(
+            !left.contains("0000000000a0") && !left.contains("pod-a"),
+            "{left}"
+        );
+        assert!(!node.cgroup().child("pods/default_pod-a").exists());
+
+        state.pods[0].workload = Workload::Nginx { port: 80 };
+        let third = node.apply(&state);
+        assert_ne!(
+            third.pods[0].pid, first.pods[1].pid,
+            "another workload is another pod"
+        );
+        state.pods.push(gone);
+        let fourth = node.apply(&state);
+        assert_eq!(fourth.pods[0].pid, third.pods[0].pid);
+        assert!(fourth.pods.iter().all(|pod| pod.ready), "{fourth:#?}");
+    }
+
+    #[test]
+    fn a_workload_that_ends_is_started_again() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let first = node.apply(&node.state());
+        let pid = first.pods[0].pid.expect("runs");
+        node.run(&format!("kill -9 {pid}"));
+        until("the workload to run again", || {
+            let status = node.client().status().expect("ask");
+            status.pods[0].restarts == 1 && status.pods[0].ready && status.pods[0].pid != Some(pid)
+        });
+        node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
+    }
+
+    /// Cases 26, 29 and 30, and a fault that keeps what was there.
+    #[test]
+    fn the_ip_masq_agent_follows_its_file() {
+        let mut node = TestNode::start("k8s-ctr", 0);
+        let mut state = node.state();
+        let config = |text: &str| {
+            Some(IpMasqAgent {
+                config: Some(text.to_owned()),
+            })
+        };
+        state.datapath.ip_masq_agent = config("nonMasqueradeCIDRs: [1.1.1.1/32, 2.2.2.2/16]");
+        node.apply(&state);
+        let cidrs = |node: &TestNode| -> Vec<String> {
+            let cidrs = node.client().ip_masq().expect("ask");
+            cidrs.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(cidrs(&node), ["1.1.1.1/32", "2.2.0.0/16", "169.254.0.0/16"]);
+
+        let file = node.folder().join("ip-masq-agent/config");
+        fs::write(&file, "nonMasqueradeCIDRs: [8.8.0.0/16, 2.2.2.2/16]").expect("write");
+        until("the file to be taken over", || {
+            cidrs(&node) == ["2.2.0.0/16", "8.8.0.0/16", "169.254.0.0/16"]
+        });
+        fs::write(&file, "nonMasqueradeCIDRs: [8.8.8.8]").expect("write");
+        until("the fault to be told", || {
+            let status = node
+                .client()
+                .status()
+                .expect("ask")
+                .ip_masq_agent
+                .expect("enabled");
+            status.error.is_some_and(|error| error.contains("8.8.8.8"))
+        });
+        assert_eq!(cidrs(&node), ["2.2.0.0/16", "8.8.0.0/16", "169.254.0.0/16"]);
+        fs::remove_file(&file).expect("remove");
+        until("the defaults", || cidrs(&node).len() == 12);
+
+        // What an agent that died left in the map goes when the next one starts.
+        node.stop_agent();
+        fs::write(&file, "nonMasqueradeCIDRs: []").expect("write");
+        state.datapath.ip_masq_agent = config("nonMasqueradeCIDRs: []");
+        fs::write(
+            node.folder().join(crate::api::STATE_FILE),
+            serde_json::to_vec(&state).expect("write"),
+        )
+        .expect("write");
+        node.start_agent();
+        assert_eq!(cidrs(&node), ["169.254.0.0/16"]);
+        state.datapath.ip_masq_agent = None;
+        node.apply(&state);
+        assert_eq!(cidrs(&node), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_document_of_another_version_is_refused_and_nothing_changes() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let mut state = node.state();
+        state.version += 1;
+        let request = Request::Apply {
+            state: Box::new(state),
+        };
+        let error = node
+            .client()
+            .ask(&request)
+            .expect_err("another version")
+            .to_string();
+        assert!(
+            error.starts_with("apply a node state of version 2: "),
+            "{error}"
+        );
+        assert_eq!(node.client().status().expect("ask").applied, None);
+        assert!(!node.run("ip -o link").contains("cilium_host"));
+    }
+}

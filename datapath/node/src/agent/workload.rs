@@ -55,8 +55,18 @@ struct Process {
     pid: Pid,
     pidfd: PidFd,
     child: Option<Child>,
-    /// Readable when the server accepts connections; gone once it does.
-    pending: Option<OwnedFd>,
+    readiness: Readiness,
+}
+
+/// Whether a workload does what it is for.
+#[derive(Debug)]
+enum Readiness {
+    /// It does; what is no server always does.
+    Ready,
+    /// The descriptor is readable when the server accepts connections.
+    Pending(OwnedFd),
+    /// The server closed the descriptor without a word.
+    Never,
 }
 
 /// The workload of a pod, whether it runs or not.
@@ -92,7 +102,7 @@ impl Workload {
                 pid,
                 pidfd,
                 child: None,
-                pending: None,
+                readiness: Readiness::Ready,
             });
         Ok(Self {
             process,
@@ -115,7 +125,7 @@ impl Workload {
             && self
                 .process
                 .as_ref()
-                .is_some_and(|process| process.pending.is_none())
+                .is_some_and(|process| matches!(process.readiness, Readiness::Ready))
     }
 
     pub(super) fn restarts(&self) -> u32 {
@@ -141,7 +151,10 @@ impl Workload {
     /// Descriptors that become readable when there is something to [`Self::look`] at.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let process = self.process.as_ref();
-        let pending = process.and_then(|process| process.pending.as_ref());
+        let pending = process.and_then(|process| match &process.readiness {
+            Readiness::Pending(fd) => Some(fd),
+            _ => None,
+        });
         let pidfd = process.map(|process| process.pidfd.as_fd());
         pidfd.into_iter().chain(pending.map(OwnedFd::as_fd))
     }
@@ -195,18 +208,19 @@ impl Workload {
     pub(super) fn wait_ready(&mut self, deadline: Instant) {
         if let Some(process) = &mut self.process {
             process.take_readiness(deadline);
-            if process.pending.is_some() {
-                self.message = Some("it does not accept connections yet".to_owned());
-            }
+            self.message = match process.readiness {
+                Readiness::Ready => None,
+                Readiness::Pending(_) => Some("it does not accept connections yet".to_owned()),
+                Readiness::Never => Some("it never said that it accepts connections".to_owned()),
+            };
         }
     }
 }
 
 impl Process {
-    /// Waits for the byte that says ready. A pipe that closes without one belongs
-    /// to a server that is about to end, which its pidfd tells.
+    /// Waits for the byte that says ready.
     fn take_readiness(&mut self, deadline: Instant) {
-        while let Some(pending) = &self.pending {
+        while let Readiness::Pending(pending) = &self.readiness {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let mut watched = [PollFd::new(pending.as_fd(), PollFlags::POLLIN)];
@@ -214,8 +228,9 @@ impl Process {
                 Err(Errno::EINTR) => {}
                 Ok(0) | Err(_) => return,
                 Ok(_) => match read(pending, &mut [0; 1]) {
-                    Ok(1) => self.pending = None,
-                    _ => return,
+                    Ok(1) => self.readiness = Readiness::Ready,
+                    Ok(_) => self.readiness = Readiness::Never,
+                    Err(_) => return,
                 },
             }
         }
@@ -274,7 +289,11 @@ pub(super) fn start(
             pid: spawned.pid(),
             pidfd: spawned.pidfd,
             child: Some(spawned.child),
-            pending: serves.then_some(reader),
+            readiness: if serves {
+                Readiness::Pending(reader)
+            } else {
+                Readiness::Ready
+            },
         }),
         ..Workload::default()
     };

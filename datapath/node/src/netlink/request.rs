@@ -417,6 +417,18 @@ pub enum Request<'fd> {
 }
 
 impl Request<'_> {
+    /// Whether the request takes something away.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        matches!(
+            self,
+            Self::DeleteLink { .. }
+                | Self::DeleteAddress { .. }
+                | Self::DeleteRoute(_)
+                | Self::DeleteNeighbour { .. }
+        )
+    }
+
     /// As an `ip` command; `name_of` gives the name of an interface's index.
     #[must_use]
     pub fn describe(&self, name_of: impl Fn(u32) -> Option<String>) -> String {

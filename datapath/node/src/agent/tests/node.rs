@@ -1,0 +1,350 @@
+//! A node to test on.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use lab_model::node_state::{
+    DatapathSettings, NODE_STATE_VERSION, NodeIdentity, NodeState, Peer, Pod, PodDns, Workload,
+};
+use nix::sched::CloneFlags;
+
+use crate::agent::{self, AgentOptions};
+use crate::api::{Client, SOCKET, Status};
+use crate::cgroup::{self, Cgroup};
+use crate::namespace;
+use crate::netlink::{LinkChange, LinkEnd, Netlink, Request, Scope};
+use crate::node_mounts;
+use crate::process::{self, ChildSetup, PidFd, Spawned};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition.
+#[track_caller]
+pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::yield_now();
+    }
+}
+
+/// A pause process with a node's namespaces and mounts, and an agent in it.
+pub(super) struct TestNode {
+    name: &'static str,
+    number: u8,
+    folder: tempfile::TempDir,
+    cgroup: Cgroup,
+    netns: OwnedFd,
+    pause: Spawned,
+    agent: Option<(JoinHandle<Result<(), agent::AgentError>>, UnixStream)>,
+}
+
+impl TestNode {
+    /// A node with an `eth1` that leads nowhere, and its agent.
+    pub(super) fn start(name: &'static str, number: u8) -> Self {
+        let mut node = Self::make(name, number);
+        let mut netlink = Netlink::open_in(&node.netns).expect("open");
+        let end = LinkEnd::named("eth1").index(3);
+        let peer = LinkEnd::named("wire").index(4);
+        let veth = Request::AddVeth {
+            end,
+            master: None,
+            peer,
+        };
+        let up = Request::SetLink {
+            name: "wire".into(),
+            change: LinkChange::up(),
+        };
+        netlink.execute_all(&[veth, up]).expect("eth1");
+        node.give_address(&mut netlink);
+        node.start_agent();
+        node
+    }
+
+    /// Two nodes whose `eth1` are the ends of one wire.
+    pub(super) fn pair() -> (Self, Self) {
+        let (mut one, mut two) = (Self::make("k8s-ctr", 0), Self::make("k8s-w1", 1));
+        let mut first = Netlink::open_in(&one.netns).expect("open");
+        let mut second = Netlink::open_in(&two.netns).expect("open");
+        let end = LinkEnd::named("eth1").index(3).in_netns(one.netns.as_fd());
+        let peer = LinkEnd::named("eth1").index(3).in_netns(two.netns.as_fd());
+        first
+            .execute(&Request::AddVeth {
+                end,
+                master: None,
+                peer,
+            })
+            .expect("eth1");
+        one.give_address(&mut first);
+        two.give_address(&mut second);
+        one.start_agent();
+        two.start_agent();
+        (one, two)
+    }
+
+    fn give_address(&self, netlink: &mut Netlink) {
+        let address = ipnet::Ipv4Net::new(self.address(), 24).expect("legal");
+        netlink
+            .execute_all(&[
+                Request::SetLink {
+                    name: "lo".into(),
+                    change: LinkChange::up(),
+                },
+                Request::SetLink {
+                    name: "eth1".into(),
+                    change: LinkChange::up(),
+                },
+                Request::AddAddress {
+                    device: 3,
+                    address,
+                    scope: Scope::Universe,
+                },
+            ])
+            .expect("address");
+    }
+
+    fn make(name: &'static str, number: u8) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::tempdir().expect("make a folder");
+        std::fs::create_dir_all(folder.path().join("etc")).expect("make");
+        for file in node_mounts::ETC_FILES {
+            std::fs::write(folder.path().join("etc").join(file), "").expect("write");
+        }
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let group = format!("labctl-test-{}-agent-{count}", std::process::id());
+        let cgroup = Cgroup::at(
+            cgroup::mount_point()
+                .expect("cgroup2 is mounted")
+                .join(group),
+        );
+        cgroup.child("pause").create().expect("create as root");
+        let netns = namespace::create_unnamed().expect("create as root");
+        let setup = ChildSetup::new()
+            .cgroup(&cgroup.child("pause"))
+            .expect("open")
+            .new_session()
+            .enter(netns.try_clone().expect("clone"), CloneFlags::CLONE_NEWNET)
+            .unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
+            .mounts(node_mounts::node(folder.path(), &[]).expect("no zero byte"))
+            .host_name(name)
+            .expect("no zero byte");
+        let mut command = Command::new("sleep");
+        command
+            .arg("infinity")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let pause = process::spawn(command, setup).expect("start");
+        workload_program(folder.path());
+        Self {
+            name,
+            number,
+            folder,
+            cgroup,
+            netns,
+            pause,
+            agent: None,
+        }
+    }
+
+    /// Runs an agent on a thread inside the node.
+    pub(super) fn start_agent(&mut self) {
+        let (stop, on_stop) = UnixStream::pair().expect("pair");
+        let (ready, on_ready) = UnixStream::pair().expect("pair");
+        let entry = self.entry();
+        // Not by its path on the node: pods do not see the node's /run.
+        let labctl = self.folder.path().join("workload");
+        let options = AgentOptions {
+            dir: "/run/labctl".into(),
+            bpffs: "/sys/fs/bpf".into(),
+            datapath_object: None,
+            ready: Some(on_ready.into()),
+            labctl,
+            cgroup: self.cgroup_inside(),
+        };
+        let thread = thread::spawn(move || {
+            let kinds =
+                CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+            // Threads share a root and a working directory until told otherwise.
+            nix::sched::unshare(CloneFlags::CLONE_FS).expect("unshare as root");
+            nix::sched::setns(&entry, kinds).expect("enter as root");
+            agent::serve(options, on_stop)
+        });
+        ready.set_read_timeout(Some(DEADLINE)).expect("set");
+        let started = std::io::Read::read(&mut &ready, &mut [0; 1]);
+        assert!(matches!(started, Ok(1)), "{started:?}");
+        self.agent = Some((thread, stop));
+    }
+
+    /// Stops the agent and waits for its end.
+    pub(super) fn stop_agent(&mut self) {
+        if let Some((thread, stop)) = self.agent.take() {
+            drop(stop);
+            let ended = thread.join();
+            if !thread::panicking() {
+                ended.expect("no panic").expect("no error");
+            }
+        }
+    }
+
+    fn entry(&self) -> PidFd {
+        PidFd::open(self.pause.pid()).expect("running")
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, 10, 100 + self.number)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(super) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// As the node sees it, where cgroup2 is at the usual place.
+    fn cgroup_inside(&self) -> Cgroup {
+        let name = self
+            .cgroup
+            .path()
+            .file_name()
+            .expect("the cgroup has a name");
+        Cgroup::at(Path::new("/sys/fs/cgroup").join(name))
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::connect(&self.folder.path().join(SOCKET)).expect("connect")
+    }
+
+    #[track_caller]
+    pub(super) fn apply(&self, state: &NodeState) -> Status {
+        self.client()
+            .apply(state)
+            .unwrap_or_else(|error| panic!("failed to {error}"))
+    }
+
+    /// The output of a shell command on the node.
+    #[track_caller]
+    pub(super) fn run(&self, script: &str) -> String {
+        output(self.entry(), script)
+    }
+
+    /// The output of a shell command in a pod.
+    #[track_caller]
+    pub(super) fn run_in(&self, pod: &str, script: &str) -> String {
+        let pids = self
+            .cgroup
+            .child("pods")
+            .child(pod)
+            .own_pids()
+            .expect("read");
+        let pid = pids.first().unwrap_or_else(|| panic!("{pod} does not run"));
+        output(PidFd::open(*pid).expect("running"), script)
+    }
+
+    pub(super) fn peer(&self, name: &str, number: u8) -> Peer {
+        Peer {
+            name: name.into(),
+            address: Ipv4Addr::new(192, 168, 10, 100 + number),
+            pod_cidr: format!("10.244.{number}.0/24").parse().expect("legal"),
+            cilium_host: Ipv4Addr::new(10, 244, number, 1),
+        }
+    }
+
+    /// Two pods, `pod-a` with the address .10 and `pod-b` with .11.
+    pub(super) fn state(&self) -> NodeState {
+        let number = self.number;
+        let pod = |name: &str, host: u8, workload| Pod {
+            namespace: "default".into(),
+            name: name.into(),
+            address: Ipv4Addr::new(10, 244, number, host),
+            interface: format!("lxc{:012x}", u32::from(host) << 4),
+            endpoint_id: host.into(),
+            identity: 256 + u32::from(host),
+            labels: Vec::new(),
+            workload,
+        };
+        NodeState {
+            version: NODE_STATE_VERSION,
+            lab: "test".into(),
+            node: NodeIdentity {
+                name: self.name.into(),
+                address: self.address(),
+                pod_cidr: format!("10.244.{number}.0/24").parse().expect("legal"),
+                cilium_host: Ipv4Addr::new(10, 244, number, 1),
+                control_plane: number == 0,
+            },
+            peers: Vec::new(),
+            pods: vec![
+                pod("pod-a", 10, Workload::Netshoot),
+                pod("pod-b", 11, Workload::Whoami { port: 80 }),
+            ],
+            dns: PodDns {
+                nameserver: Ipv4Addr::new(10, 96, 0, 10),
+                search: vec!["svc.cluster.local".into(), "cluster.local".into()],
+                ndots: 5,
+            },
+            datapath: DatapathSettings {
+                devices: vec!["eth0".into(), "eth1".into()],
+                masquerade: true,
+                snat_exclusion: Some("10.244.0.0/16".parse().expect("legal")),
+                native_routing_cidr: Some("10.244.0.0/16".parse().expect("legal")),
+                ip_masq_agent: None,
+                snat_ports: (32768, 65535),
+                fragment_tracking: true,
+                host_legacy_routing: false,
+                nat_max: 4096,
+                ct_tcp_max: 4096,
+                ct_any_max: 4096,
+            },
+        }
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.stop_agent();
+        let _ = self.cgroup.kill();
+        let _ = self.cgroup.wait_empty(Instant::now() + DEADLINE);
+        let _ = self.pause.child.wait();
+        let _ = self.cgroup.remove();
+    }
+}
+
+/// Stands for `labctl app …`: says that it is ready where it is asked to, and idles.
+fn workload_program(folder: &Path) {
+    let path = folder.join("workload");
+    let script =
+        "#!/bin/sh\nif [ \"$6\" ]; then echo > /proc/self/fd/$6; fi\nexec sleep infinity\n";
+    std::fs::write(&path, script).expect("write");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
+}
+
+#[track_caller]
+fn output(entry: PidFd, script: &str) -> String {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let kinds = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+    let setup = ChildSetup::new().enter(entry.into(), kinds);
+    let spawned = process::spawn(command, setup).expect("start");
+    let output = spawned.child.wait_with_output().expect("read");
+    assert!(
+        output.status.success(),
+        "{script}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}

@@ -40,7 +40,7 @@ pub struct CheckFile {
     pub capture: IndexMap<String, CaptureFile>,
     /// What is done, in this order.
     pub run: Vec<StepFile>,
-    /// Which packets must have been seen.
+    /// Which packets must have been seen, in the order in which they pass, there and back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<ExpectFile>,
     /// The change under which this check must fail.

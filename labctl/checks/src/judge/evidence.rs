@@ -4,16 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check_file::{Check, LinkState, RouteChange, Step};
+use crate::check_file::{LinkState, RouteChange, Step};
 
 /// Why a check failed: every step and every expectation that was not met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Steps that did not end as expected.
     pub steps: Vec<StepFailure>,
-    /// Expectations of packets that were not met, in the order of the path.
+    /// Expectations of packets that were not met, in the order of the file.
     pub packets: Vec<PacketFailure>,
-    /// The first capture in the path at which an expectation was not met.
+    /// Where the first of them stands: expectations follow the packet there and back, so that is
+    /// where it went wrong first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub first_wrong_hop: Option<Hop>,
 }
@@ -69,13 +70,11 @@ pub struct PacketFailure {
 }
 
 impl Evidence {
-    pub(super) fn new(check: &Check, steps: Vec<StepFailure>, packets: Vec<PacketFailure>) -> Self {
-        let wrong = |name: &str| packets.iter().any(|failure| failure.capture == name);
-        let first = check.captures.iter().find(|capture| wrong(&capture.name));
-        let first_wrong_hop = first.map(|capture| Hop {
-            capture: capture.name.clone(),
-            on: capture.on.to_string(),
-            interface: capture.interface.clone(),
+    pub(super) fn new(steps: Vec<StepFailure>, packets: Vec<PacketFailure>) -> Self {
+        let first_wrong_hop = packets.first().map(|failure| Hop {
+            capture: failure.capture.clone(),
+            on: failure.on.clone(),
+            interface: failure.interface.clone(),
         });
         Self {
             steps,

@@ -78,7 +78,7 @@ pub fn judge(check: &Check, outcomes: &[StepOutcome], captures: &[Captured]) -> 
     let packet_failures = packets::failures(check, captures);
     if !step_failures.is_empty() || !packet_failures.is_empty() {
         return Verdict::Failed {
-            evidence: Evidence::new(check, step_failures, packet_failures),
+            evidence: Evidence::new(step_failures, packet_failures),
         };
     }
     match packets::unproven(check, captures) {

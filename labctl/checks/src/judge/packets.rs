@@ -47,18 +47,13 @@ impl Progress {
     }
 }
 
-/// Every expectation that is not met.
+/// Every expectation that is not met, in the order of the file.
 pub(super) fn failures(check: &Check, captures: &[Captured]) -> Vec<PacketFailure> {
-    let mut failures: Vec<(usize, PacketFailure)> = check
+    let failures = check
         .expectations
         .iter()
-        .filter_map(|expectation| {
-            Some((expectation.capture, failure(check, expectation, captures)?))
-        })
-        .collect();
-    // In the order of the path; the sort is stable, so that of the file within one capture.
-    failures.sort_by_key(|(capture, _)| *capture);
-    failures.into_iter().map(|(_, failure)| failure).collect()
+        .filter_map(|expectation| failure(check, expectation, captures));
+    failures.collect()
 }
 
 fn failure(

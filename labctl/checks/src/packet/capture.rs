@@ -199,12 +199,21 @@ fn read_pcap_record<'a>(
     number: u64,
     input: &'a [u8],
 ) -> Result<Decoded<'a>, CaptureError> {
-    let malformed = |what| CaptureError::Malformed {
-        after: number - 1,
-        what,
+    // The same for a record that is here and for one whose end is awaited.
+    let bounded = |length: usize| {
+        let what = "its length is over 16 MiB";
+        let after = number - 1;
+        let fault = CaptureError::Malformed { after, what };
+        if length > MAX_RECORD as usize {
+            Err(fault)
+        } else {
+            Ok(())
+        }
     };
     match read(input) {
         Ok((rest, record)) => {
+            let length = input.len() - rest.len();
+            bounded(length)?;
             let unit = if nanoseconds { 1 } else { 1_000 };
             let packet = Packet {
                 number,
@@ -214,13 +223,17 @@ fn read_pcap_record<'a>(
                 original_len: record.origlen,
                 link,
             };
-            Ok(Decoded::Packet(input.len() - rest.len(), packet))
+            Ok(Decoded::Packet(length, packet))
         }
-        Err(nom::Err::Incomplete(nom::Needed::Size(more))) if more.get() > MAX_RECORD as usize => {
-            Err(malformed("its length is over 16 MiB"))
+        Err(nom::Err::Incomplete(nom::Needed::Size(more))) => {
+            bounded(input.len() + more.get())?;
+            Ok(Decoded::Incomplete)
         }
-        Err(nom::Err::Incomplete(_)) => Ok(Decoded::Incomplete),
-        Err(_) => Err(malformed("its header contradicts itself")),
+        Err(nom::Err::Incomplete(nom::Needed::Unknown)) => Ok(Decoded::Incomplete),
+        Err(_) => Err(CaptureError::Malformed {
+            after: number - 1,
+            what: "its header contradicts itself",
+        }),
     }
 }
 

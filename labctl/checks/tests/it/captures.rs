@@ -284,3 +284,22 @@ proptest! {
         prop_assert_eq!(packets(&whole), packets(&pieced));
     }
 }
+
+/// Found by fuzzing: what is too long must not depend on how much of it has arrived.
+#[test]
+fn a_record_is_too_long_however_it_arrives() {
+    for (length, fits) in [((16 << 20) - 16, true), ((16 << 20) - 15, false)] {
+        let mut bytes = traffic::pcap(&[vec![0; length]]);
+        bytes.push(0);
+        assert_eq!(
+            Capture::new().push(&bytes).is_ok(),
+            fits,
+            "{length} at once"
+        );
+        let mut pieced = Capture::new();
+        let outcome = bytes
+            .chunks(1 << 20)
+            .try_for_each(|piece| pieced.push(piece).map(drop));
+        assert_eq!(outcome.is_ok(), fits, "{length} in pieces");
+    }
+}

@@ -22,9 +22,10 @@ checks:
       - ping: {from: curl-pod, to: "{{ node('router').address }}"}
     expect:
       - {at: pod, count: 3, where: "icmp.type == 8 && ip.src == {{ pod('curl-pod').ip }}"}
+      - {at: node, count: 3, where: "icmp.type == 8 && ip.src == {{ node('k8s-ctr').address }}"}
       - {at: router, count: 0, where: "ip.addr == {{ pod('curl-pod').ip }}"}
       - {at: router, count: {min: 1, max: 3}, where: "icmp.type == 8 && ip.src == {{ node('k8s-ctr').address }}"}
-      - {at: node, count: 3, where: "icmp.type == 8 && ip.src == {{ node('k8s-ctr').address }}"}
+      - {at: pod, count: {max: 3}, where: "icmp.type == 0"}
 "#;
 
 fn check() -> Check {
@@ -326,5 +327,35 @@ fn reports_are_flat_json() {
     assert_eq!(
         serde_json::from_value::<CheckReport>(json).expect("it is read back"),
         report
+    );
+}
+
+/// A reply that never comes is missing at the first capture of all, which is not where it went
+/// wrong: expectations follow the packet there and back.
+#[test]
+fn the_first_wrong_hop_is_not_where_the_reply_is_missed() {
+    let text = CHECK.replace(
+        "count: {max: 3}, where: \"icmp.type == 0",
+        "count: 3, where: \"icmp.type == 0",
+    );
+    let suite = check_file::parse("one.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
+    let check = suite.checks[0]
+        .render(&lab::study())
+        .expect("the lab has it all");
+    let captures = [
+        captured(&requests(POD, 7)),
+        captured(&requests(POD, 7)),
+        captured(&requests(POD, 7)),
+    ];
+    let told = evidence(judge(&check, &[pinged(0)], &captures));
+    assert!(
+        told.starts_with("first wrong hop: node (k8s-ctr eth1)\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            "at pod (curl-pod eth0): expected 3 packets, 0 of 3 matched\n  where icmp.type == 0"
+        ),
+        "{told}"
     );
 }

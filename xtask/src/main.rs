@@ -6,6 +6,7 @@ mod command;
 mod demo;
 #[cfg(test)]
 mod dependency_rule;
+mod ebpf;
 mod setup;
 mod test;
 
@@ -27,6 +28,8 @@ enum Task {
     Setup(setup::Options),
     /// Set up, build, bring up the study lab and run its checks; the lab stays up.
     Demo,
+    /// Compile the kernel programs into datapath/prebuilt.
+    Ebpf(ebpf::Options),
     /// Set up and run every test, those that need root too.
     Test(test::Options),
     /// Measure, beside the peers that are installed.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup(options) => setup::install_missing(&options),
         Task::Demo => demo::bring_up(),
+        Task::Ebpf(options) => ebpf::build(&options),
         Task::Test(options) => test::everything(&options),
         Task::Bench(options) => bench::measure(&options),
     };

@@ -106,25 +106,40 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     if !settings.has(settings::flag::MASQUERADE) {
         return Ok(Action::Continue);
     }
-    let outcome = unmasquerade(k, &settings, &mut ip)?;
-    if outcome == Outcome::NotOurs {
-        return Ok(Action::Continue);
+    match unmasquerade(k, &settings, &mut ip)? {
+        Outcome::NotOurs => Ok(Action::Continue),
+        Outcome::Error => match short_way_to_pod(k, &settings, &ip) {
+            Some(endpoint) => deliver(k, &mut ip, &endpoint),
+            None => Ok(Action::Continue),
+        },
+        Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, &settings, &ip) {
+            Some(endpoint) => {
+                conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
+                deliver(k, &mut ip, &endpoint)
+            }
+            None => {
+                // A pod behind the stack: `cil_to_container` tracks the packet.
+                if k.endpoint(ip.destination).is_some() {
+                    conntrack::ensure_masqueraded(k, &tuple, tcp_flags)?;
+                } else {
+                    conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
+                }
+                Ok(Action::Continue)
+            }
+        },
     }
-    let pod = k
-        .endpoint(ip.destination)
-        .filter(|endpoint| !is_host(endpoint));
-    let short = pod.filter(|_| takes_short_way(k, &settings, &ip));
-    if let Outcome::Reply { tuple, tcp_flags } = outcome {
-        if short.is_none() && pod.is_some() {
-            conntrack::ensure_masqueraded(k, &tuple, tcp_flags)?;
-        } else {
-            conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
-        }
+}
+
+#[inline(always)]
+fn short_way_to_pod<K: Kernel>(k: &K, settings: &Settings, ip: &Ipv4) -> Option<Endpoint> {
+    if !takes_short_way(k, settings, ip) {
+        return None;
     }
-    match short {
-        Some(endpoint) => deliver(k, &mut ip, &endpoint),
-        None => Ok(Action::Continue),
+    let endpoint = k.endpoint(ip.destination)?;
+    if is_host(&endpoint) {
+        return None;
     }
+    Some(endpoint)
 }
 
 /// A packet leaves through a managed device.

@@ -48,6 +48,9 @@ pub const ALL: [&str; 12] = [
 /// of the node behind that interface (hash).
 pub const OUTSIDE_ADDRESSES: &str = "outside_addresses";
 
+/// What every node's `eth0` has, as behind VirtualBox's NAT.
+pub const OUTSIDE_NODE_ADDRESS: crate::Address = crate::Address::from_bytes([10, 0, 2, 15]);
+
 /// Signal: a free NAT port was hard to find; collect dead entries.
 pub const SIGNAL_NAT_FILL_UP: u32 = 0;
 

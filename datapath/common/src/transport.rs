@@ -61,6 +61,10 @@ pub struct Transport {
     pub tcp_flags: u8,
     /// Whether this packet holds the header: later fragments do not.
     pub has_header: bool,
+    /// Why the packet must be dropped instead. A field rather than a `Result`
+    /// around this: an error's payload is undefined to LLVM, which may compute
+    /// with it before it branches, and the verifier refuses the unset register.
+    pub(crate) fault: Option<DropReason>,
 }
 
 impl Transport {
@@ -71,15 +75,26 @@ impl Transport {
     /// or [`DropReason::InvalidPacket`] when cut short.
     #[inline(always)]
     pub fn read<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Result<Self, DropReason> {
-        match ip.protocol {
+        let read = match ip.protocol {
             protocol::TCP | protocol::UDP | protocol::SCTP => read_ports(k, ip, settings),
             protocol::ICMP => read_icmp(k, ip, settings),
-            _ => Ok(Self::without_ports(Kind::Other)),
+            _ => Self::without_ports(Kind::Other),
+        };
+        match read.fault {
+            None => Ok(read),
+            Some(reason) => Err(reason),
         }
     }
 
     #[inline(always)]
-    const fn without_ports(kind: Kind) -> Self {
+    const fn faulty(reason: DropReason) -> Self {
+        let mut transport = Self::without_ports(Kind::Other);
+        transport.fault = Some(reason);
+        transport
+    }
+
+    #[inline(always)]
+    pub(crate) const fn without_ports(kind: Kind) -> Self {
         Self {
             kind,
             ports: Ports {
@@ -88,6 +103,7 @@ impl Transport {
             },
             tcp_flags: 0,
             has_header: true,
+            fault: None,
         }
     }
 
@@ -121,25 +137,26 @@ fn fragment_key(ip: &Ipv4) -> FragmentKey {
 }
 
 #[inline(always)]
-fn read_ports<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Result<Transport, DropReason> {
+fn read_ports<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Transport {
     let is_fragment = !matches!(ip.fragment, Fragment::Whole);
     if is_fragment && !settings.has(settings::flag::FRAGMENT_TRACKING) {
-        return Err(DropReason::FragmentsUnsupported);
+        return Transport::faulty(DropReason::FragmentsUnsupported);
     }
     if matches!(ip.fragment, Fragment::Later) {
-        let ports = k
-            .fragment_ports(&fragment_key(ip))
-            .ok_or(DropReason::FragmentNotFound)?;
-        return Ok(Transport {
+        let Some(ports) = k.fragment_ports(&fragment_key(ip)) else {
+            return Transport::faulty(DropReason::FragmentNotFound);
+        };
+        return Transport {
             kind: Kind::Ports,
             ports,
             tcp_flags: 0,
             has_header: false,
-        });
+            fault: None,
+        };
     }
-    let header = k
-        .load::<4>(ip.l4_offset())
-        .ok_or(DropReason::InvalidPacket)?;
+    let Some(header) = k.load::<4>(ip.l4_offset()) else {
+        return Transport::faulty(DropReason::InvalidPacket);
+    };
     let ports = Ports {
         source: Port::from_bytes([header[0], header[1]]),
         destination: Port::from_bytes([header[2], header[3]]),
@@ -148,27 +165,30 @@ fn read_ports<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Result<Transp
         k.remember_fragment(&fragment_key(ip), &ports);
     }
     let tcp_flags = if ip.protocol == protocol::TCP {
-        k.load::<1>(ip.l4_offset() + 13)
-            .ok_or(DropReason::InvalidPacket)?[0]
+        match k.load::<1>(ip.l4_offset() + 13) {
+            Some([flags]) => flags,
+            None => return Transport::faulty(DropReason::InvalidPacket),
+        }
     } else {
         0
     };
-    Ok(Transport {
+    Transport {
         kind: Kind::Ports,
         ports,
         tcp_flags,
         has_header: true,
-    })
+        fault: None,
+    }
 }
 
 #[inline(always)]
-fn read_icmp<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Result<Transport, DropReason> {
+fn read_icmp<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Transport {
     if matches!(ip.fragment, Fragment::Later) {
-        return Ok(later_icmp_fragment(k, ip, settings));
+        return later_icmp_fragment(k, ip, settings);
     }
-    let header = k
-        .load::<8>(ip.l4_offset())
-        .ok_or(DropReason::InvalidPacket)?;
+    let Some(header) = k.load::<8>(ip.l4_offset()) else {
+        return Transport::faulty(DropReason::InvalidPacket);
+    };
     let id = Port::from_bytes([header[4], header[5]]);
     let mut transport = Transport::without_ports(match (header[0], header[1]) {
         (icmp::ECHO_REQUEST, _) => Kind::EchoRequest,
@@ -182,12 +202,12 @@ fn read_icmp<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Result<Transpo
     match transport.kind {
         Kind::EchoRequest => transport.ports.source = id,
         Kind::EchoReply => transport.ports.destination = id,
-        _ => return Ok(transport),
+        _ => return transport,
     }
     if matches!(ip.fragment, Fragment::First) && settings.has(settings::flag::FRAGMENT_TRACKING) {
         k.remember_fragment(&fragment_key(ip), &transport.ports);
     }
-    Ok(transport)
+    transport
 }
 
 /// An echo's identifier says which side it is, so a remembered pair of "ports"
@@ -212,5 +232,6 @@ fn later_icmp_fragment<K: Kernel>(k: &K, ip: &Ipv4, settings: &Settings) -> Tran
         ports,
         tcp_flags: 0,
         has_header: false,
+        fault: None,
     }
 }

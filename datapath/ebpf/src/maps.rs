@@ -60,7 +60,8 @@ pub(crate) static IPV4_FRAG_DATAGRAMS: LruHashMap<FragmentKey, Ports, 8192> = Lr
 
 /// Dropped packets by reason.
 #[btf_map(name = "cilium_metrics")]
-pub(crate) static METRICS: PerCpuHashMap<MetricsKey, MetricsValue, 1024, GROWS> = PerCpuHashMap::new();
+pub(crate) static METRICS: PerCpuHashMap<MetricsKey, MetricsValue, 1024, GROWS> =
+    PerCpuHashMap::new();
 
 /// Signals to the agent.
 #[btf_map(name = "cilium_signals")]

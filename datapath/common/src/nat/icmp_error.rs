@@ -4,7 +4,7 @@
 
 use super::NatEntry;
 use super::rewrite::{ICMP_CHECKSUM, Side, TCP_CHECKSUM, UDP_CHECKSUM, correct};
-use crate::address::Port;
+use crate::address::{Address, Port};
 use crate::checksum::Difference;
 use crate::drop_reason::DropReason;
 use crate::fragment::Ports;
@@ -49,13 +49,7 @@ pub fn translate<K: Kernel>(k: &mut K, ip: &mut Ipv4, side: Side) -> Result<(), 
 /// Reads the quoted packet; `None` for one that belongs to no flow.
 #[inline(always)]
 fn read_quoted<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Option<Quoted> {
-    if ip.fragment != Fragment::Whole {
-        return None;
-    }
-    let quoted = Ipv4::quoted_at(packet, ip.l4_offset() + ICMP_HEADER)?;
-    if quoted.fragment == Fragment::Later || quoted.l4_offset() + 8 > ip.end() {
-        return None;
-    }
+    let (quoted, _) = read_quoted_address(packet, ip, side)?;
     let header = packet.load::<8>(quoted.l4_offset())?;
     let first = Port::from_bytes([header[0], header[1]]);
     let second = Port::from_bytes([header[2], header[3]]);
@@ -81,6 +75,24 @@ fn read_quoted<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Option<Quoted> {
     Some(Quoted { ip: quoted, ports })
 }
 
+/// Reads the quoted header, and its address on the side that `side` of the error
+/// around it stands for.
+#[inline(always)]
+pub(super) fn read_quoted_address<P: Packet>(
+    packet: &P,
+    ip: &Ipv4,
+    side: Side,
+) -> Option<(Ipv4, Address)> {
+    if ip.fragment != Fragment::Whole {
+        return None;
+    }
+    let quoted = Ipv4::quoted_at(packet, ip.l4_offset() + ICMP_HEADER)?;
+    if quoted.fragment == Fragment::Later || quoted.l4_offset() + 8 > ip.end() {
+        return None;
+    }
+    Some((quoted, side.mirrored().address(&quoted)))
+}
+
 /// The mapping of the flow that the quoted packet, which went the other way
 /// round, belongs to.
 #[inline(always)]
@@ -104,29 +116,27 @@ fn mapping<K: Kernel>(k: &K, quoted: &Quoted, side: Side) -> Option<NatEntry> {
 /// of the error around it: summed up from every word written, rather than derived
 /// from the translation (cilium/cilium#40827).
 #[inline(always)]
-fn rewrite_quoted<K: Kernel>(
-    k: &mut K,
+pub(super) fn rewrite_quoted<P: Packet>(
+    packet: &mut P,
     ip: &Ipv4,
     mut quoted: Ipv4,
     port: Port,
     entry: &NatEntry,
     side: Side,
 ) -> Result<Difference, DropReason> {
-    let quoted_side = match side {
-        Side::Source => Side::Destination,
-        Side::Destination => Side::Source,
-    };
+    let quoted_side = side.mirrored();
     let address =
         Difference::of_address(quoted_side.address(&quoted).to_be(), entry.address.to_be());
-    let mut change = quoted_side.rewrite_address(k, &mut quoted, entry.address)?;
+    let mut change = quoted_side.rewrite_address(packet, &mut quoted, entry.address)?;
     let l4 = quoted.l4_offset();
     let port_change = Difference::of_word(port.to_be(), entry.port.to_be());
     if port != entry.port {
-        k.store(
-            l4 + quoted_side.port_offset(quoted.protocol),
-            &entry.port.bytes(),
-        )
-        .map_err(|_| DropReason::WriteError)?;
+        packet
+            .store(
+                l4 + quoted_side.port_offset(quoted.protocol),
+                &entry.port.bytes(),
+            )
+            .map_err(|_| DropReason::WriteError)?;
         change = change.and(port_change);
     }
     // Routers quote as little as 8 bytes of TCP, without its checksum
@@ -140,8 +150,8 @@ fn rewrite_quoted<K: Kernel>(
     if l4 + offset + 2 > ip.end() {
         return Ok(change);
     }
-    if quoted.protocol == protocol::UDP && k.load::<2>(l4 + offset) == Some([0, 0]) {
+    if quoted.protocol == protocol::UDP && packet.load::<2>(l4 + offset) == Some([0, 0]) {
         return Ok(change);
     }
-    Ok(change.and(correct(k, l4 + offset, covered)?))
+    Ok(change.and(correct(packet, l4 + offset, covered)?))
 }

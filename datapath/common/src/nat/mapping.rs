@@ -132,23 +132,22 @@ fn allocate<K: Kernel>(
     } else {
         range.clamp(k.random() as u16)
     };
+    let mut entry = NatEntry {
+        address: target.address,
+        ..back
+    };
     let mut retries = 0;
-    let mut mapping = Err(DropReason::NoNatMapping);
+    // A flag beside a value that is always set: of a `Result` built here, LLVM
+    // would carry the unset half through the loop, which the verifier refuses.
+    let mut is_mapped = false;
     while retries < COLLISION_RETRIES {
-        let entry = NatEntry {
-            address: target.address,
-            port: Port::new(port),
-            ..back
-        };
+        entry.port = Port::new(port);
         let key = reply_key(forward, &entry);
         if k.nat_create(&key, &back).is_ok() {
-            mapping = match k.nat_replace(forward, &entry) {
-                Ok(()) => Ok(entry),
-                Err(_) => {
-                    k.nat_delete(&key);
-                    Err(DropReason::NoNatMapping)
-                }
-            };
+            is_mapped = k.nat_replace(forward, &entry).is_ok();
+            if !is_mapped {
+                k.nat_delete(&key);
+            }
             break;
         }
         port = range.clamp(k.random() as u16);
@@ -158,5 +157,9 @@ fn allocate<K: Kernel>(
     if retries > SIGNAL_THRESHOLD {
         k.signal_nat_fill_up();
     }
-    mapping
+    if is_mapped {
+        Ok(entry)
+    } else {
+        Err(DropReason::NoNatMapping)
+    }
 }

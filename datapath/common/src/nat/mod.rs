@@ -8,6 +8,7 @@ pub mod decision;
 pub mod egress;
 pub mod icmp_error;
 pub mod mapping;
+pub mod one_to_one;
 pub mod reverse;
 pub mod rewrite;
 

@@ -26,6 +26,15 @@ impl Side {
         }
     }
 
+    /// The other side: where an ICMP error's receiver stands in the packet quoted.
+    #[inline(always)]
+    pub(super) const fn mirrored(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+
     /// Writes the address on this side.
     #[inline(always)]
     pub(super) fn rewrite_address<P: Packet>(

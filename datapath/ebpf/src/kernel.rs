@@ -1,0 +1,238 @@
+//! [`Maps`] as the kernel has them, and the actions that programs end with.
+
+use core::mem;
+
+use aya_ebpf::bindings::{
+    BPF_ANY, BPF_NOEXIST, bpf_fib_lookup, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+};
+use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_redirect_neigh,
+    bpf_redirect_peer,
+};
+use lab_datapath_common::conntrack::CtEntry;
+use lab_datapath_common::endpoint::Endpoint;
+use lab_datapath_common::fragment::{FragmentKey, Ports};
+use lab_datapath_common::hooks::Action;
+use lab_datapath_common::ipv4::Ipv4;
+use lab_datapath_common::kernel::{Maps, Packet as _, Refused, Route};
+use lab_datapath_common::maps::{MetricsKey, MetricsValue, SIGNAL_NAT_FILL_UP};
+use lab_datapath_common::nat::NatEntry;
+use lab_datapath_common::settings::{Device, Settings};
+use lab_datapath_common::{Address, DropReason, Tuple, protocol};
+
+use crate::maps;
+use crate::skb::{CONTINUE, DROP, Skb};
+
+/// `AF_INET` of `linux/socket.h`.
+const AF_INET: u8 = 2;
+/// `BPF_FIB_LOOKUP_SKIP_NEIGH`: `bpf_redirect_neigh` resolves the neighbour
+/// itself. Kernel 6.3; older ones refuse the flag, and the stack forwards.
+const SKIP_NEIGH: u32 = 1 << 2;
+/// `BPF_FIB_LKUP_RET_SUCCESS`.
+const FIB_SUCCESS: i64 = 0;
+
+const ANY: u64 = BPF_ANY as u64;
+const NOEXIST: u64 = BPF_NOEXIST as u64;
+
+impl Skb {
+    /// Turns the outcome of a hook into the program's return value, and counts
+    /// drops under `direction`.
+    #[inline(always)]
+    pub(crate) fn finish(&self, outcome: Result<Action, DropReason>, direction: u8) -> i32 {
+        match outcome {
+            Ok(Action::Continue) => CONTINUE,
+            // SAFETY: the helper takes no pointers.
+            Ok(Action::ToPod { ifindex }) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
+            Ok(Action::ToNeighbour(route)) => redirect_to_neighbour(route),
+            Err(reason) => {
+                self.count_drop(reason, direction);
+                DROP
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, reason: DropReason, direction: u8) {
+        let key = MetricsKey {
+            reason: reason.code(),
+            direction,
+            padding: [0; 2],
+        };
+        let bytes = u64::from(self.length());
+        match maps::METRICS.get_ptr_mut(key) {
+            // SAFETY: the value is this CPU's own, and programs on one CPU do
+            // not interrupt each other at the same hook.
+            Some(value) => unsafe {
+                (*value).count += 1;
+                (*value).bytes += bytes;
+            },
+            // The count is best effort: the drop itself stands.
+            None => {
+                let _ = maps::METRICS.insert(key, MetricsValue { count: 1, bytes }, ANY);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn redirect_to_neighbour(route: Route) -> i32 {
+    let mut neighbour = bpf_redir_neigh {
+        nh_family: u32::from(AF_INET),
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: [0; 4] },
+    };
+    neighbour.__bindgen_anon_1.ipv4_nh = route.next_hop.to_be();
+    let size = mem::size_of::<bpf_redir_neigh>() as i32;
+    // SAFETY: the pointer and size describe a live local.
+    unsafe { bpf_redirect_neigh(route.ifindex, &raw mut neighbour, size, 0) as i32 }
+}
+
+#[inline(always)]
+fn update<R, const N: usize>(
+    map: &LruHashMap<Tuple, CtEntry, N>,
+    key: &Tuple,
+    change: impl FnOnce(&mut CtEntry) -> R,
+) -> Option<R> {
+    // SAFETY: map values stay valid while the program runs. Other CPUs may write
+    // the same entry; every field is an aligned word, so none is ever seen torn.
+    map.get_ptr_mut(key)
+        .map(|entry| change(unsafe { &mut *entry }))
+}
+
+impl Maps for Skb {
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helper takes no arguments.
+        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes no arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Settings {
+        maps::RUNTIME_CONFIG.get(0).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn device(&self, ifindex: u32) -> Option<Device> {
+        // SAFETY: copied at once; the map is only written by the agent.
+        unsafe { maps::DEVICES.get(ifindex) }.copied()
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, address: Address) -> Option<Endpoint> {
+        // SAFETY: copied at once; the map is only written by the agent.
+        unsafe { maps::LXC.get(address) }.copied()
+    }
+
+    #[inline(always)]
+    fn identity(&self, address: Address) -> Option<u32> {
+        maps::IPCACHE
+            .get(&Key::new(32, address))
+            .map(|entry| entry.identity)
+    }
+
+    #[inline(always)]
+    fn is_non_masquerade(&self, address: Address) -> bool {
+        maps::IPMASQ_V4.get(&Key::new(32, address)).is_some()
+    }
+
+    #[inline(always)]
+    fn route(&self, ip: &Ipv4, length: u16) -> Option<Route> {
+        // SAFETY: an all-zero `bpf_fib_lookup` is a valid one.
+        let mut params: bpf_fib_lookup = unsafe { mem::zeroed() };
+        params.family = AF_INET;
+        params.l4_protocol = ip.protocol;
+        params.ifindex = self.ifindex();
+        params.__bindgen_anon_1.tot_len = length;
+        params.__bindgen_anon_2.tos = ip.tos;
+        params.__bindgen_anon_3.ipv4_src = ip.source.to_be();
+        params.__bindgen_anon_4.ipv4_dst = ip.destination.to_be();
+        let size = mem::size_of::<bpf_fib_lookup>() as i32;
+        // SAFETY: the pointer and size describe a live local.
+        let result = unsafe { fib_lookup(self.skb.cast(), &raw mut params, size, SKIP_NEIGH) };
+        if result != FIB_SUCCESS || params.family != AF_INET {
+            return None;
+        }
+        // SAFETY: the helper wrote an IPv4 next hop, as the family says.
+        let next_hop = Address::from_be(unsafe { params.__bindgen_anon_4.ipv4_dst });
+        Some(Route {
+            ifindex: params.ifindex,
+            next_hop,
+        })
+    }
+
+    #[inline(always)]
+    fn ct_update<R>(&self, key: &Tuple, change: impl FnOnce(&mut CtEntry) -> R) -> Option<R> {
+        if key.protocol == protocol::TCP {
+            update(&maps::CT4_GLOBAL, key, change)
+        } else {
+            update(&maps::CT_ANY4_GLOBAL, key, change)
+        }
+    }
+
+    #[inline(always)]
+    fn ct_create(&self, key: &Tuple, entry: &CtEntry) -> Result<(), Refused> {
+        if key.protocol == protocol::TCP {
+            maps::CT4_GLOBAL.insert(key, entry, ANY)
+        } else {
+            maps::CT_ANY4_GLOBAL.insert(key, entry, ANY)
+        }
+        .map_err(|_| Refused)
+    }
+
+    #[inline(always)]
+    fn nat(&self, key: &Tuple) -> Option<NatEntry> {
+        // SAFETY: copied at once, before this program writes the map again.
+        unsafe { maps::SNAT_V4_EXTERNAL.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn nat_create(&self, key: &Tuple, entry: &NatEntry) -> Result<(), Refused> {
+        maps::SNAT_V4_EXTERNAL
+            .insert(key, entry, NOEXIST)
+            .map_err(|_| Refused)
+    }
+
+    #[inline(always)]
+    fn nat_replace(&self, key: &Tuple, entry: &NatEntry) -> Result<(), Refused> {
+        maps::SNAT_V4_EXTERNAL
+            .insert(key, entry, ANY)
+            .map_err(|_| Refused)
+    }
+
+    #[inline(always)]
+    fn nat_delete(&self, key: &Tuple) {
+        let _ = maps::SNAT_V4_EXTERNAL.remove(key);
+    }
+
+    #[inline(always)]
+    fn fragment_ports(&self, key: &FragmentKey) -> Option<Ports> {
+        // SAFETY: copied at once.
+        unsafe { maps::IPV4_FRAG_DATAGRAMS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, ports: &Ports) {
+        let _ = maps::IPV4_FRAG_DATAGRAMS.insert(key, ports, ANY);
+    }
+
+    #[inline(always)]
+    fn count_retries(&self, retries: u32) {
+        if let Some(count) = maps::SNAT_V4_ALLOC_RETRIES.get_ptr_mut(retries) {
+            // SAFETY: the value is this CPU's own.
+            unsafe { *count += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn signal_nat_fill_up(&self) {
+        // A full buffer means that the agent already has signals to read.
+        let _ = maps::SIGNALS.output(SIGNAL_NAT_FILL_UP, 0);
+    }
+}

@@ -93,3 +93,51 @@ pub(super) fn validate(state: &NodeState) -> Result<(), AgentError> {
 pub(super) fn is_another(old: &Pod, new: &Pod) -> bool {
     (old.address, &old.interface, &old.workload) != (new.address, &new.interface, &new.workload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::tests::document;
+
+    #[track_caller]
+    fn assert_refused(change: impl FnOnce(&mut NodeState), because: &str) {
+        let mut state = document("k8s-ctr", 0);
+        validate(&state).expect("legal before the change");
+        change(&mut state);
+        let error = validate(&state).expect_err("illegal after it").to_string();
+        assert_eq!(error, format!("apply the node state: {because}"));
+    }
+
+    #[test]
+    fn a_document_that_contradicts_itself_is_refused() {
+        assert_refused(
+            |state| state.pods[0].interface = "lxc../../etc/x".into(),
+            "\"lxc../../etc/x\" is no lxc and twelve hex digits, interface of pod default/pod-a",
+        );
+        assert_refused(
+            |state| state.pods[0].name = "../..".into(),
+            "a name that is no RFC 1123 name of pod default/../..",
+        );
+        assert_refused(
+            |state| state.pods[1].interface = state.pods[0].interface.clone(),
+            "another pod has lxc0000000000a0, interface of pod default/pod-b",
+        );
+        assert_refused(
+            |state| state.pods[1].address = state.pods[0].address,
+            "another pod has 10.244.0.10, address of pod default/pod-b",
+        );
+        assert_refused(
+            |state| state.pods[0].address = state.node.cilium_host,
+            "10.244.0.1 is no free address of 10.244.0.0/24, address of pod default/pod-a",
+        );
+    }
+
+    #[test]
+    fn ethernet_addresses_are_local_unicast_and_differ() {
+        let mut pod = document("k8s-ctr", 0).pods.remove(0);
+        pod.interface = "lxcffffffffffff".into();
+        let (inside, outside) = macs(&pod);
+        assert_eq!(inside.to_string(), "fe:ff:ff:ff:ff:fe");
+        assert_eq!(outside.to_string(), "fe:ff:ff:ff:ff:ff");
+    }
+}

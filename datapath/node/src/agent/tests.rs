@@ -3,11 +3,70 @@
 
 mod node;
 
-mod as_root {
-    use std::fs;
-    use std::net::Ipv4Addr;
+use std::net::Ipv4Addr;
 
-    use lab_model::node_state::{IpMasqAgent, Workload};
+use lab_model::node_state::{
+    DatapathSettings, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod, PodDns, Workload,
+};
+
+/// Node `number`, with two pods: `pod-a` has the address .10 and `pod-b` .11.
+pub(crate) fn document(name: &str, number: u8) -> NodeState {
+    let pod = |name: &str, host: u8, workload| Pod {
+        namespace: "default".into(),
+        name: name.into(),
+        address: Ipv4Addr::new(10, 244, number, host),
+        interface: format!("lxc{:012x}", u32::from(host) << 4),
+        endpoint_id: host.into(),
+        identity: 256 + u32::from(host),
+        labels: Vec::new(),
+        workload,
+    };
+    NodeState {
+        version: NODE_STATE_VERSION,
+        lab: "test".into(),
+        node: NodeIdentity {
+            name: name.into(),
+            address: Ipv4Addr::new(192, 168, 10, 100 + number),
+            pod_cidr: format!("10.244.{number}.0/24").parse().expect("legal"),
+            cilium_host: Ipv4Addr::new(10, 244, number, 1),
+            control_plane: number == 0,
+        },
+        peers: Vec::new(),
+        pods: vec![
+            pod("pod-a", 10, Workload::Netshoot),
+            pod("pod-b", 11, Workload::Whoami { port: 80 }),
+        ],
+        dns: PodDns {
+            nameserver: Ipv4Addr::new(10, 96, 0, 10),
+            search: vec!["svc.cluster.local".into(), "cluster.local".into()],
+            ndots: 5,
+        },
+        datapath: DatapathSettings {
+            devices: vec!["eth0".into(), "eth1".into()],
+            masquerade: true,
+            snat_exclusion: Some("10.244.0.0/16".parse().expect("legal")),
+            native_routing_cidr: Some("10.244.0.0/16".parse().expect("legal")),
+            ip_masq_agent: None,
+            snat_ports: (32768, 65535),
+            fragment_tracking: true,
+            host_legacy_routing: false,
+            nat_max: 4096,
+            ct_tcp_max: 4096,
+            ct_any_max: 4096,
+        },
+    }
+}
+
+mod as_root {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use lab_model::node_state::IpMasqAgent;
+
+    use super::*;
 
     use super::node::{TestNode, until};
     use crate::api::Request;
@@ -124,8 +183,12 @@ mod as_root {
         let mut node = TestNode::start("k8s-ctr", 0);
         let first = node.apply(&node.state());
         node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
-        let flows = node.client().conntrack().expect("ask").len();
-        assert!(flows > 0);
+        let flows = |node: &TestNode| -> BTreeSet<_> {
+            let flows = node.client().conntrack().expect("ask");
+            flows.iter().map(|flow| flow.flow).collect()
+        };
+        let before = flows(&node);
+        assert!(!before.is_empty());
         node.stop_agent();
         node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
         node.start_agent();
@@ -133,8 +196,45 @@ mod as_root {
         assert_eq!(status.pods, first.pods);
         assert_eq!(status.applied, Some(node.state()));
         assert_eq!(node.client().drift().expect("ask"), Vec::<String>::new());
-        assert_eq!(node.client().conntrack().expect("ask").len(), flows);
-        node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
+        let after = flows(&node);
+        assert!(after.is_superset(&before), "{before:#?} {after:#?}");
+        assert!(
+            after.len() > before.len(),
+            "nothing was tracked without an agent"
+        );
+    }
+
+    /// One connection from a pod to an outside host, through the masquerade, with
+    /// no agent and with another agent.
+    #[test]
+    fn a_connection_outlives_its_agent() {
+        let (mut one, two) = TestNode::pair();
+        one.apply(&one.state());
+        let server = two.inside(|| TcpListener::bind("192.168.10.101:8080").expect("listen"));
+        let mut client = one.inside_pod("default_pod-a", || {
+            TcpStream::connect("192.168.10.101:8080").expect("connect")
+        });
+        let (mut accepted, from) = server.accept().expect("accept");
+        assert_eq!(from.ip(), Ipv4Addr::new(192, 168, 10, 100), "masqueraded");
+        let mut exchange = || {
+            for stream in [&client, &accepted] {
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(10)))
+                    .expect("set");
+            }
+            let mut heard = [0; 4];
+            client.write_all(b"ping").expect("send");
+            accepted.read_exact(&mut heard).expect("receive");
+            accepted.write_all(b"pong").expect("send");
+            client.read_exact(&mut heard).expect("receive");
+            assert_eq!(&heard, b"pong");
+        };
+        exchange();
+        one.stop_agent();
+        exchange();
+        one.start_agent();
+        exchange();
+        drop((client, accepted));
     }
 
     #[test]

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use lab_model::node_state::{
-    DatapathSettings, NODE_STATE_VERSION, NodeIdentity, NodeState, Peer, Pod, PodDns, Workload,
-};
+use lab_model::node_state::{NodeState, Peer};
 use nix::sched::CloneFlags;
 
+use crate::agent::tests::document;
 use crate::agent::{self, AgentOptions};
 use crate::api::{Client, SOCKET, Status};
 use crate::cgroup::{self, Cgroup};
@@ -250,6 +249,24 @@ impl TestNode {
         output(PidFd::open(*pid).expect("running"), script)
     }
 
+    /// Runs `work` on a thread in the node's network namespace.
+    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        namespace::in_netns(&self.netns, work).expect("enter")
+    }
+
+    /// Runs `work` on a thread in a pod's network namespace.
+    pub(super) fn inside_pod<T: Send>(&self, pod: &str, work: impl FnOnce() -> T + Send) -> T {
+        let pids = self
+            .cgroup
+            .child("pods")
+            .child(pod)
+            .own_pids()
+            .expect("read");
+        let pid = pids.first().unwrap_or_else(|| panic!("{pod} does not run"));
+        let netns = std::fs::File::open(format!("/proc/{pid}/ns/net")).expect("open");
+        namespace::in_netns(&netns, work).expect("enter")
+    }
+
     pub(super) fn peer(&self, name: &str, number: u8) -> Peer {
         Peer {
             name: name.into(),
@@ -261,51 +278,7 @@ impl TestNode {
 
     /// Two pods, `pod-a` with the address .10 and `pod-b` with .11.
     pub(super) fn state(&self) -> NodeState {
-        let number = self.number;
-        let pod = |name: &str, host: u8, workload| Pod {
-            namespace: "default".into(),
-            name: name.into(),
-            address: Ipv4Addr::new(10, 244, number, host),
-            interface: format!("lxc{:012x}", u32::from(host) << 4),
-            endpoint_id: host.into(),
-            identity: 256 + u32::from(host),
-            labels: Vec::new(),
-            workload,
-        };
-        NodeState {
-            version: NODE_STATE_VERSION,
-            lab: "test".into(),
-            node: NodeIdentity {
-                name: self.name.into(),
-                address: self.address(),
-                pod_cidr: format!("10.244.{number}.0/24").parse().expect("legal"),
-                cilium_host: Ipv4Addr::new(10, 244, number, 1),
-                control_plane: number == 0,
-            },
-            peers: Vec::new(),
-            pods: vec![
-                pod("pod-a", 10, Workload::Netshoot),
-                pod("pod-b", 11, Workload::Whoami { port: 80 }),
-            ],
-            dns: PodDns {
-                nameserver: Ipv4Addr::new(10, 96, 0, 10),
-                search: vec!["svc.cluster.local".into(), "cluster.local".into()],
-                ndots: 5,
-            },
-            datapath: DatapathSettings {
-                devices: vec!["eth0".into(), "eth1".into()],
-                masquerade: true,
-                snat_exclusion: Some("10.244.0.0/16".parse().expect("legal")),
-                native_routing_cidr: Some("10.244.0.0/16".parse().expect("legal")),
-                ip_masq_agent: None,
-                snat_ports: (32768, 65535),
-                fragment_tracking: true,
-                host_legacy_routing: false,
-                nat_max: 4096,
-                ct_tcp_max: 4096,
-                ct_any_max: 4096,
-            },
-        }
+        document(self.name, self.number)
     }
 }
 

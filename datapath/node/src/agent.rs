@@ -193,16 +193,17 @@ impl Agent {
         pod::validate(&state)?;
         self.masquerade
             .configure(state.datapath.ip_masq_agent.as_ref())?;
-        let removed = self.pods.remove_stale(&state, &mut self.netlink)?;
+        let mut laps = log::Laps::start();
+        self.pods.remove_stale(&state, &mut self.netlink)?;
         self.pods.prepare(&state)?;
+        laps.lap("pods");
         let view = network::reconcile(&mut self.netlink, &state, &mut self.pods)?;
-        for interface in removed {
-            if let Some(datapath) = &mut self.datapath {
-                datapath.forget(&interface)?;
-            }
-        }
+        laps.lap("network");
         self.reconcile_datapath(&state, &view)?;
+        laps.lap("datapath");
         self.pods.start(&state)?;
+        laps.lap("workloads");
+        log::info(format_args!("applied: {laps}"));
         files::write_state(&self.options.dir.join(api::STATE_FILE), &state)?;
         self.applied = Some(state);
         Ok(())

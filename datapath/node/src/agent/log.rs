@@ -1,9 +1,9 @@
 //! Lines for `agent.log`: the agent's standard error, with the time in UTC
 //! seconds since 1970.
 
-use std::fmt::Arguments;
+use std::fmt::{self, Arguments};
 use std::io::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Something happened.
 pub(super) fn info(message: Arguments<'_>) {
@@ -13,6 +13,39 @@ pub(super) fn info(message: Arguments<'_>) {
 /// Something went wrong, and the agent goes on.
 pub(super) fn warn(message: Arguments<'_>) {
     line("warning", message);
+}
+
+/// How long the stages of something took.
+pub(super) struct Laps {
+    since: Instant,
+    laps: Vec<(&'static str, Duration)>,
+}
+
+impl Laps {
+    pub(super) fn start() -> Self {
+        Self {
+            since: Instant::now(),
+            laps: Vec::new(),
+        }
+    }
+
+    /// The stage `name` ends here, and the next one begins.
+    pub(super) fn lap(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.laps.push((name, now - self.since));
+        self.since = now;
+    }
+}
+
+impl fmt::Display for Laps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, (name, time)) in self.laps.iter().enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            let milliseconds = time.as_secs_f64() * 1000.0;
+            write!(f, "{separator}{name} {milliseconds:.1} ms")?;
+        }
+        Ok(())
+    }
 }
 
 fn line(level: &str, message: Arguments<'_>) {

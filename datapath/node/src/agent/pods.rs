@@ -77,13 +77,12 @@ impl Pods {
             .map(|running| &mut running.netlink)
     }
 
-    /// Ends the pods that `state` does not have, or has otherwise, and returns
-    /// their interfaces.
+    /// Ends the pods that `state` does not have, or has otherwise.
     pub(super) fn remove_stale(
         &mut self,
         state: &NodeState,
         netlink: &mut Netlink,
-    ) -> Result<Vec<String>, AgentError> {
+    ) -> Result<(), AgentError> {
         let wanted: BTreeMap<_, _> = state
             .pods
             .iter()
@@ -101,12 +100,10 @@ impl Pods {
             }
         }
         self.end(&stale)?;
-        let mut interfaces = Vec::new();
-        for (name, there) in stale {
-            interfaces.extend(self.clear(&name, there, netlink)?);
+        for (name, there) in &stale {
+            self.clear(name, there.as_ref(), netlink)?;
         }
-        self.clear_namespaces(state)?;
-        Ok(interfaces)
+        self.clear_namespaces(state)
     }
 
     /// What the pod of that folder is; `None` when it was never finished.
@@ -148,15 +145,15 @@ impl Pods {
         Ok(())
     }
 
-    /// Removes what a dead pod leaves, and returns its interface.
+    /// Removes what a dead pod leaves.
     fn clear(
         &mut self,
         name: &str,
-        there: Option<Pod>,
+        there: Option<&Pod>,
         netlink: &mut Netlink,
-    ) -> Result<Option<String>, AgentError> {
+    ) -> Result<(), AgentError> {
         self.places.cgroup.child(name).remove()?;
-        if let Some(pod) = &there {
+        if let Some(pod) = there {
             if let Some(mut running) = self.running.remove(&pod.key()) {
                 running.workload.reap();
             }
@@ -166,8 +163,7 @@ impl Pods {
             namespace::delete(&pod::netns_path(&self.places.netns, pod))?;
             log::info(format_args!("pod {} ended", pod.key()));
         }
-        files::remove(&self.places.folder.join(name))?;
-        Ok(there.map(|pod| pod.interface))
+        files::remove(&self.places.folder.join(name))
     }
 
     /// Removes mounted namespaces that belong to no pod of `state`.

@@ -47,12 +47,18 @@ pub(crate) fn left_of(lab: &str) -> Vec<String> {
     left
 }
 
-/// Processes of the lab, by their cgroups.
+/// Processes of the lab, by their cgroups. Those that have ended and wait for init to
+/// take note are nobody's any more.
 pub(crate) fn processes_of(lab: &str) -> impl Iterator<Item = String> {
     let processes = fs::read_dir("/proc").expect("/proc");
     processes.filter_map(Result::ok).filter_map(move |process| {
         let cgroups = fs::read_to_string(process.path().join("cgroup")).ok()?;
-        let ours = cgroups.lines().any(|line| names(line, lab));
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        // proc_pid_stat(5): the state follows the command's closing parenthesis.
+        let ended = stat
+            .rsplit_once(") ")
+            .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
+        let ours = !ended && cgroups.lines().any(|line| names(line, lab));
         ours.then(|| format!("process {}", process.file_name().to_string_lossy()))
     })
 }

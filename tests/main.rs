@@ -11,5 +11,6 @@ mod host;
 mod interrupt;
 mod killed;
 mod lab;
+mod many_connections;
 mod up;
 mod validate;

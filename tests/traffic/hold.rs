@@ -11,6 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+/// How long an answer may take once a connection is open.
+const ANSWER: Duration = Duration::from_secs(20);
+
 pub(crate) struct Plan {
     pub(crate) to: Vec<SocketAddrV4>,
     pub(crate) connections: usize,
@@ -28,7 +31,7 @@ pub(crate) async fn hold(plan: Plan) -> io::Result<()> {
     }
     let mut exchanges = JoinSet::new();
     for (index, stream) in streams {
-        exchanges.spawn(timeout(plan.timeout, exchange(index, stream)));
+        exchanges.spawn(timeout(ANSWER, exchange(index, stream)));
     }
     let (mut right, mut wrong, mut silent) = (0, 0, 0);
     // Streams come back and stay open until every exchange is done.

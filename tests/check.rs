@@ -46,8 +46,7 @@ mod as_root {
             .exits(0);
         lab.run("check", &["masquerade"])
             .exits(1)
-            .prints("failed")
-            .prints("k8s-ctr eth1");
+            .prints("first wrong hop: node (k8s-ctr eth1)");
     }
 
     #[test]

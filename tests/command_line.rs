@@ -76,11 +76,18 @@ mod as_root {
 
     #[test]
     fn a_lab_that_is_not_up_is_a_usage_error_that_says_what_to_do() {
-        for command in ["status", "inspect", "down", "check"] {
+        for command in ["status", "inspect", "check"] {
             run(&[command, "--lab", "nowhere"])
                 .exits(2)
                 .complains("error: no lab nowhere is up");
         }
+    }
+
+    #[test]
+    fn down_of_what_is_not_up_is_done_already() {
+        run(&["down", "--lab", "nowhere"])
+            .exits(0)
+            .prints("no lab nowhere is up: nothing to do\n");
     }
 
     #[test]

@@ -10,11 +10,18 @@ use crate::output::print_line;
 
 pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
     let netns = provider(None)?;
-    let labs = if args.all {
-        netns.labs().or_exit(Exit::LabFailed)?
-    } else {
-        vec![choose(&netns, args.lab.lab.as_deref())?]
+    let labs = netns.labs().or_exit(Exit::LabFailed)?;
+    let labs = match &args.lab.lab {
+        _ if args.all || labs.is_empty() => labs,
+        Some(lab) => labs.into_iter().filter(|it| it == lab).collect(),
+        None => vec![choose(&netns, None)?],
     };
+    // Down is what was asked for, and down it is: scripts may repeat it.
+    if labs.is_empty() && !quiet {
+        let lab = args.lab.lab.as_deref();
+        let what = lab.map_or_else(|| "no lab".to_owned(), |lab| format!("no lab {lab}"));
+        print_line(format_args!("{what} is up: nothing to do"))?;
+    }
     let interrupt = Interrupt::listen()?;
     interrupt.would_leave("`labctl down` again removes the rest");
     for lab in &labs {

@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result};
 
+use super::capture_file;
 use super::lab::release;
 use super::sample::{Sample, milliseconds};
 use super::table::Table;
 use crate::command::{command, output, run};
 
-const PACKETS: &str = "1000000";
+const PACKETS: u32 = 1_000_000;
 const DISPLAY_FILTER: &str = "tcp.port == 80 && ip.src == 10.10.1.0/24";
 const PCAP_FILTER: &str = "tcp port 80 and src net 10.10.1.0/24";
 
@@ -26,13 +27,13 @@ pub(super) fn measure(rounds: usize) -> Result<()> {
     let pcap = file
         .to_str()
         .context("the temporary folder's name is not UTF-8")?;
-    output(command(&ours).args(["generate", pcap, PACKETS]))?;
+    capture_file::write(&file, PACKETS).with_context(|| format!("failed to write {pcap}"))?;
     let contestants: [(&str, &str, Vec<&str>); 3] = [
         (
             "lab-checks",
             ours.to_str()
                 .context("the target folder's name is not UTF-8")?,
-            vec!["filter", pcap, DISPLAY_FILTER],
+            vec![pcap, DISPLAY_FILTER],
         ),
         (
             "tcpdump -r, printing what matches",

@@ -3,6 +3,7 @@
 //! Nothing here is a test: machines are noisy, so each figure is the median of
 //! several rounds in which the contestants take turns.
 
+mod capture_file;
 mod checks;
 mod datapath;
 mod lab;

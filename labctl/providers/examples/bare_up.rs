@@ -10,11 +10,11 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use aya::Ebpf;
 use aya::programs::SchedClassifier;
-use aya::{Ebpf, EbpfLoader};
 use ipnet::Ipv4Net;
-use lab_node::namespace;
 use lab_node::netlink::{LinkChange, LinkEnd, LinkKind, Netlink, Request, Route, Scope};
+use lab_node::{ebpf_loader, namespace};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -189,7 +189,8 @@ fn add_pod(node: &mut Namespace, gateway: Ipv4Addr, number: u8) -> Result<Namesp
 
 /// The four programs, with maps of the size that labctl gives them.
 fn load() -> Result<Ebpf> {
-    let mut loader = EbpfLoader::new();
+    // As the agent does: reading the kernel's BTF would cost more than all else here.
+    let mut loader = ebpf_loader::without_kernel_btf();
     for map in SIZED_MAPS {
         loader.map_max_entries(map, ENTRIES);
     }

@@ -22,26 +22,32 @@ impl<'a> Cables<'a> {
         world: Option<&'a str>,
     ) -> Self {
         let mut cables = Self::default();
+        let world_made = world.filter(|world| made.contains_key(world));
         for node in nodes {
             let seen = observed.nodes.get(node.name);
             for (name, wanted) in &node.interfaces {
-                let reason = made.get(node.name).cloned().or_else(|| {
-                    let at = seen.and_then(|it| it.interfaces.get(name));
-                    unfit(observed, node.name, name, wanted, at)
-                });
+                let at = seen.and_then(|it| it.interfaces.get(name));
+                let reason = made
+                    .get(node.name)
+                    .cloned()
+                    .or_else(|| lost_with_world(node.name, name, wanted, world_made))
+                    .or_else(|| unfit(observed, node.name, name, wanted, at));
                 if let Some(reason) = reason {
-                    cables
-                        .unfit
-                        .entry(node.name)
-                        .or_default()
-                        .insert(name, reason);
+                    cables.insert(node.name, name, reason);
                 }
             }
         }
         if let Some(world) = world {
-            cables.join(nodes, world, made.contains_key(world));
+            cables.join(nodes, world);
         }
         cables
+    }
+
+    fn insert(&mut self, node: &'a str, interface: &'a str, reason: String) {
+        self.unfit
+            .entry(node)
+            .or_default()
+            .insert(interface, reason);
     }
 
     /// Why the interface must be made, if it must.
@@ -50,32 +56,34 @@ impl<'a> Cables<'a> {
     }
 
     /// Makes both ends of each outside cable share one fate.
-    fn join(&mut self, nodes: &'a [DesiredNode<'_>], world: &'a str, world_made: bool) {
+    fn join(&mut self, nodes: &'a [DesiredNode<'_>], world: &'a str) {
         for node in nodes {
             for (name, wanted) in &node.interfaces {
                 let Cable::Outside { port } = &wanted.cable else {
                     continue;
                 };
-                let here = self.reason(node.name, name).map(str::to_owned);
-                let reason = here.or_else(|| {
-                    if world_made {
-                        let node = node.name;
-                        return Some(format!(
-                            "{world} is made anew, and {name} of {node} with it"
-                        ));
-                    }
-                    self.reason(world, port).map(str::to_owned)
-                });
-                if let Some(reason) = reason {
-                    self.unfit
-                        .entry(node.name)
-                        .or_default()
-                        .insert(name, reason.clone());
-                    self.unfit.entry(world).or_default().insert(port, reason);
+                let here = self.reason(node.name, name);
+                let reason = here.or_else(|| self.reason(world, port));
+                if let Some(reason) = reason.map(str::to_owned) {
+                    self.insert(node.name, name, reason.clone());
+                    self.insert(world, port, reason);
                 }
             }
         }
     }
+}
+
+/// A world made anew has none of the ports that nodes were plugged into.
+fn lost_with_world(
+    node: &str,
+    name: &str,
+    wanted: &DesiredInterface,
+    world_made: Option<&str>,
+) -> Option<String> {
+    let world = world_made.filter(|_| matches!(wanted.cable, Cable::Outside { .. }))?;
+    Some(format!(
+        "{world} is made anew, and {name} of {node} with it"
+    ))
 }
 
 /// Why an interface of a node that stays cannot stay itself.

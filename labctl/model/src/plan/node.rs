@@ -177,7 +177,7 @@ impl NodePlanner<'_> {
         let node = self.desired.name;
         match (self.made, was) {
             (Some(reason), _) => reason.to_owned(),
-            (None, None) => format!("{node} lacks the route to {}", route.to),
+            (None, None) => format!("{node} lacks the route {route}"),
             (None, Some(was)) => format!("route of {node} differs: {was}, should be {route}"),
         }
     }

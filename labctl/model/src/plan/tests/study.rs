@@ -58,7 +58,7 @@ fn an_interface_deleted_by_hand_comes_back_with_what_was_on_it() {
         [
             "ip -n k8s-w1 link add eth1 up address d6:62:34:02:c5:2f type veth peer name k8s-w1 netns fabric  # eth1 of k8s-w1 is missing",
             "ip -n k8s-w1 addr add 192.168.10.101/24 dev eth1  # eth1 of k8s-w1 lacks 192.168.10.101/24",
-            "ip -n k8s-w1 route add 10.10.0.0/16 via 192.168.10.200 dev eth1 proto static  # k8s-w1 lacks the route to 10.10.0.0/16",
+            "ip -n k8s-w1 route add 10.10.0.0/16 via 192.168.10.200 dev eth1 proto static  # k8s-w1 lacks the route 10.10.0.0/16 via 192.168.10.200 dev eth1",
             "labctl node apply k8s-w1  # 1 pods, 1 peers  # eth1 of k8s-w1 is missing",
         ]
     );
@@ -125,8 +125,10 @@ fn a_world_made_anew_takes_every_outside_link_along() {
     let reason = "internet cannot be mended: its pause process is gone";
     assert_eq!(lines[0], format!("ip -n k8s-ctr link del eth0  # {reason}"));
     let route = "ip -n router route add default via 10.0.2.2 dev eth0 proto static  \
-                 # router lacks the route to 0.0.0.0/0";
+                 # router lacks the route default via 10.0.2.2 dev eth0";
     assert!(lines.iter().any(|it| it == route), "{lines:#?}");
+    let anew = "# internet is made anew, and eth0 of router with it";
+    assert!(lines.iter().any(|it| it.ends_with(anew)), "{lines:#?}");
     run(&mut seen, &plan);
     assert!(plan_for(&lab, &seen).is_empty());
 }

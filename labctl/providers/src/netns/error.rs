@@ -182,7 +182,11 @@ pub struct ExecuteError {
 impl ExecuteError {
     /// Nothing was begun.
     pub(super) fn bare(cause: ProviderError) -> Self {
-        Self { step: None, cause: cause.into(), remains: Vec::new() }
+        Self {
+            step: None,
+            cause: cause.into(),
+            remains: Vec::new(),
+        }
     }
 
     /// Whether it was the user who stopped it.

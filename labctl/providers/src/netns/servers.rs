@@ -146,14 +146,18 @@ fn open_log(log: &Path) -> Result<(File, File), ProviderError> {
         .map_err(|source| ProviderError::file("open", log, source))
 }
 
-/// Ends the processes of one kind on a node, and waits until they are gone.
+/// Ends the processes of one kind on a node, and waits until they are gone. The
+/// cgroup goes with them: Linux 6.14 and later kill whatever is born
+/// (`CLONE_INTO_CGROUP`) in one that was ever killed, since cgroup_css_set_fork
+/// takes the parent's cgroup for it when it looks for a kill meanwhile.
 pub(super) fn stop(places: &Places, node: &str, kind: Kind) -> Result<(), ProviderError> {
     let cgroup = places.cgroup_of(node, kind);
     if !cgroup.own_pids()?.is_empty() {
         cgroup.kill()?;
         cgroup.wait_empty(Instant::now() + DEATH)?;
     }
-    Ok(())
+    cgroup.remove()?;
+    Ok(cgroup.create()?)
 }
 
 /// Ends a node's server for good.

@@ -1,12 +1,11 @@
-use std::fs;
+mod leftovers;
+mod repair;
+
 use std::sync::atomic::AtomicBool;
 
 use lab_model::lab::{Role, StaticRoute};
-use nix::mount::{MntFlags, umount2};
-use nix::sys::signal::{Signal, kill};
 
-use super::super::places::Kind;
-use super::{Fixture, NEVER, Wait};
+use super::{Fixture, Wait};
 use crate::netns::{ProviderError, Target};
 
 /// Two routers and the outside; `r1` has a dummy and a server, and `r2` a route
@@ -138,123 +137,6 @@ fn labs_with_the_same_addresses_stand_side_by_side() {
     assert!(other.lines().is_empty());
 }
 
-/// What a student may do by hand, and what the next `up` says about it.
-#[test]
-fn up_repairs_what_was_deleted_by_hand() {
-    let lab = routers();
-    lab.up();
-    let damages: [(&[&str], &str); 6] = [
-        (&["ip", "link", "del", "eth1"], "eth1 of r2 is missing"),
-        (&["ip", "link", "del", "eth0"], "eth0 of r2 is missing"),
-        (&["ip", "link", "set", "eth1", "down"], "eth1 of r2 is down"),
-        (
-            &["ip", "addr", "flush", "dev", "eth1"],
-            "eth1 of r2 lacks 192.168.10.2/24",
-        ),
-        (
-            &["ip", "route", "del", "10.10.0.0/16"],
-            "r2 lacks the route to 10.10.0.0/16",
-        ),
-        (
-            &["sysctl", "-qw", "net.ipv4.ip_forward=0"],
-            "r2 does not forward",
-        ),
-    ];
-    for (damage, reason) in damages {
-        lab.output("r2", damage);
-        let lines = lab.lines();
-        assert!(
-            lines
-                .iter()
-                .any(|line| line.ends_with(&format!("# {reason}"))),
-            "{lines:#?}"
-        );
-        lab.up();
-        assert_eq!(lab.lines(), Vec::<String>::new(), "after {damage:?}");
-        lab.assert_reaches("r2", "10.10.1.200");
-    }
-}
-
-#[test]
-fn a_route_changed_by_hand_is_put_right() {
-    let lab = routers();
-    lab.up();
-    lab.output(
-        "r2",
-        &[
-            "ip",
-            "route",
-            "replace",
-            "10.10.0.0/16",
-            "via",
-            "192.168.10.9",
-        ],
-    );
-    let lines = lab.lines();
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(
-        lines[0].contains("route of r2 differs: 10.10.0.0/16 via 192.168.10.9"),
-        "{lines:#?}"
-    );
-    lab.up();
-    lab.assert_reaches("r2", "10.10.1.200");
-}
-
-#[test]
-fn a_node_whose_pause_process_is_gone_is_made_anew_with_its_links() {
-    for node in ["r1", "internet"] {
-        let lab = routers();
-        lab.up();
-        let places = lab.provider.places(lab.name()).expect("a legal name");
-        let cgroup = places.cgroup_of(node, Kind::Pause);
-        for pid in cgroup.own_pids().expect("list processes") {
-            kill(pid, Signal::SIGKILL).expect("kill the pause process");
-        }
-        cgroup
-            .wait_empty(std::time::Instant::now() + std::time::Duration::from_secs(5))
-            .expect("the pause process ends");
-        let reason = format!("# {node} cannot be mended: its pause process is gone");
-        assert!(
-            lab.lines().iter().any(|line| line.ends_with(&reason)),
-            "{:#?}",
-            lab.lines()
-        );
-        lab.up();
-        assert_eq!(lab.lines(), Vec::<String>::new());
-        lab.assert_reaches("r2", "10.10.1.200");
-    }
-}
-
-#[test]
-fn namespaces_unmounted_by_hand_come_back() {
-    let lab = routers();
-    lab.up();
-    let places = lab.provider.places(lab.name()).expect("a legal name");
-    for path in [places.netns("r1"), places.fabric()] {
-        umount2(&path, MntFlags::MNT_DETACH).expect("unmount");
-        assert!(!lab.lines().is_empty());
-        lab.up();
-        assert_eq!(lab.lines(), Vec::<String>::new());
-        lab.assert_reaches("r2", "10.10.1.200");
-    }
-}
-
-#[test]
-fn a_server_that_was_killed_is_started_again() {
-    let lab = routers();
-    lab.up();
-    let places = lab.provider.places(lab.name()).expect("a legal name");
-    super::super::servers::stop(&places, "r1", Kind::Serve).expect("stop the server");
-    assert_eq!(lab.up(), 2);
-    assert!(
-        !places
-            .cgroup_of("r1", Kind::Serve)
-            .own_pids()
-            .expect("list")
-            .is_empty()
-    );
-}
-
 #[test]
 fn an_edited_lab_changes_only_what_differs() {
     let mut lab = routers();
@@ -287,96 +169,6 @@ fn an_edited_lab_changes_only_what_differs() {
             .expect("a path")
             .exists()
     );
-}
-
-#[test]
-fn a_failure_takes_a_new_lab_back_and_shows_the_log() {
-    let mut lab = routers();
-    lab.lab.nodes[1].serve_http = Some(1);
-    let error = lab.try_up(&lab.lab, &NEVER).expect_err("port 1 fails");
-    assert_eq!(
-        error.to_string(),
-        "do `ip netns exec r2 labctl app http --port 1 &` (r2 is new): start the server of r2: \
-         it ended with exit code 7; the end of its log:\nport 1 is not to be had"
-    );
-    lab.assert_nothing_left();
-}
-
-#[test]
-fn a_failure_takes_an_edited_lab_back_to_what_it_was() {
-    let lab = routers();
-    lab.up();
-    let mut edited = lab.lab.clone();
-    edited
-        .nodes
-        .push(super::lab("x", &[("r3", Role::Router, 3)]).nodes.remove(0));
-    edited.nodes[3].serve_http = Some(1);
-    edited.routes[0].gateway = "192.168.10.3".parse().expect("an address");
-    let error = lab.try_up(&edited, &NEVER).expect_err("port 1 fails");
-    assert_eq!(error.remains, Vec::<String>::new());
-    assert_eq!(lab.lines(), Vec::<String>::new());
-    lab.assert_reaches("r2", "10.10.1.200");
-    let record = lab
-        .provider
-        .record(lab.name())
-        .expect("a record that can be read");
-    assert_eq!(record.expect("a record").nodes.len(), 3);
-}
-
-#[test]
-fn an_interrupt_leaves_nothing() {
-    let lab = routers();
-    let error = lab
-        .try_up(&lab.lab, &AtomicBool::new(true))
-        .expect_err("interrupted");
-    assert!(error.interrupted());
-    lab.assert_nothing_left();
-}
-
-#[test]
-fn down_needs_only_the_name() {
-    let lab = routers();
-    lab.up();
-    let places = lab.provider.places(lab.name()).expect("a legal name");
-    // All that can be lost while the lab runs: mount points cannot be removed.
-    fs::remove_dir_all(places.nodes()).expect("remove the nodes' folders");
-    for path in [places.record(), places.journal(), places.lock()] {
-        fs::remove_file(path).expect("remove a file");
-    }
-    lab.down();
-    lab.assert_nothing_left();
-}
-
-#[test]
-fn up_makes_a_lab_whose_state_is_lost_anew() {
-    let lab = routers();
-    lab.up();
-    let places = lab.provider.places(lab.name()).expect("a legal name");
-    fs::remove_dir_all(places.nodes()).expect("remove the nodes' folders");
-    fs::remove_file(places.record()).expect("remove the record");
-    lab.up();
-    assert_eq!(lab.lines(), Vec::<String>::new());
-    lab.assert_reaches("r2", "10.10.1.200");
-}
-
-/// After a reboot on a system whose /run is on a disk: files, and nothing mounted.
-#[test]
-fn what_a_reboot_leaves_is_cleared_away() {
-    let lab = routers();
-    let places = lab.provider.places(lab.name()).expect("a legal name");
-    let leave = || {
-        fs::create_dir_all(places.netns_folder()).expect("make a folder");
-        fs::create_dir_all(places.node("r1").join("etc")).expect("make a folder");
-        fs::write(places.netns("r1"), "").expect("make a file");
-        fs::write(places.fabric(), "").expect("make a file");
-    };
-    leave();
-    lab.up();
-    lab.assert_reaches("r2", "10.10.1.200");
-    lab.down();
-    leave();
-    lab.down();
-    lab.assert_nothing_left();
 }
 
 #[test]

@@ -160,6 +160,14 @@ impl Cgroup {
             .map_err(|source| self.fault("open", file, source))
     }
 
+    /// The folder, open: a process can be born in it (`CLONE_INTO_CGROUP`).
+    ///
+    /// # Errors
+    /// When the cgroup is not there.
+    pub fn open(&self) -> Result<File, CgroupError> {
+        File::open(&self.path).map_err(|source| self.fault("open", "", source))
+    }
+
     /// The cgroups directly below; none when this one is not there.
     ///
     /// # Errors

@@ -3,26 +3,29 @@
 //!
 //! What the child does between fork and exec is a list of [`Step`]s prepared
 //! beforehand, each one or two system calls without allocation, so it is safe
-//! in the child of a multithreaded parent. The first step joins the cgroup: a
-//! process that exists can be found by it. A step that fails is named to the
-//! parent.
+//! in the child of a multithreaded parent. The cgroup comes first: a process that
+//! exists can be found by it. A step that fails is named to the parent.
 
+mod membership;
 mod pidfd;
+mod report;
 mod step;
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command};
+use std::process::{ChildStderr, ChildStdout, Command};
+use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
-use nix::unistd::{Pid, pipe2};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
-pub use pidfd::PidFd;
+use membership::Membership;
+pub use pidfd::{PidFd, Reaper};
+use report::{Reporter, Reports};
 use step::Step;
 
 use crate::cgroup::{Cgroup, CgroupError};
@@ -61,16 +64,21 @@ pub enum SpawnError {
 #[derive(Debug)]
 pub struct Spawned {
     /// For reaping; dropping it leaves the process running.
-    pub child: Child,
+    pub child: Reaper,
     /// The process, whatever happens to its number.
     pub pidfd: PidFd,
+    /// Its standard output, when the command asks for a pipe.
+    pub stdout: Option<ChildStdout>,
+    /// Its standard error, when the command asks for a pipe.
+    pub stderr: Option<ChildStderr>,
+    pid: Pid,
 }
 
 impl Spawned {
     /// Its number in the caller's PID namespace.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        self.pid
     }
 }
 
@@ -78,7 +86,7 @@ impl Spawned {
 /// calls, the order in the child is that of the fields.
 #[derive(Debug, Default)]
 pub struct ChildSetup {
-    cgroup: Option<(File, Cgroup)>,
+    cgroup: Option<Membership>,
     session: bool,
     passed: Vec<OwnedFd>,
     entered: Vec<(OwnedFd, CloneFlags)>,
@@ -94,12 +102,12 @@ impl ChildSetup {
         Self::default()
     }
 
-    /// Joins `cgroup`, which must exist, ahead of everything else.
+    /// In `cgroup`, which must exist, ahead of everything else.
     ///
     /// # Errors
     /// When the cgroup is not there.
     pub fn cgroup(mut self, cgroup: &Cgroup) -> Result<Self, CgroupError> {
-        self.cgroup = Some((cgroup.open_procs()?, cgroup.clone()));
+        self.cgroup = Some(Membership::of(cgroup)?);
         Ok(self)
     }
 
@@ -149,12 +157,14 @@ impl ChildSetup {
         Ok(self)
     }
 
-    fn into_steps(self) -> Vec<Step> {
+    /// The steps; `born` chooses between being born in the cgroup, as another
+    /// process, and joining it.
+    fn into_steps(self, born: bool) -> Vec<Step> {
         let mut steps = Vec::new();
-        steps.extend(
-            self.cgroup
-                .map(|(procs, cgroup)| Step::JoinCgroup(procs, cgroup)),
-        );
+        steps.extend(self.cgroup.map(|membership| match born {
+            true => Step::BeBornIn(membership),
+            false => Step::Join(membership),
+        }));
         steps.extend(self.session.then_some(Step::NewSession));
         steps.push(Step::CloseOnExec);
         steps.extend(self.passed.into_iter().map(Step::Pass));
@@ -171,9 +181,9 @@ impl ChildSetup {
 
     /// Makes `command` take these steps in its child. For callers that start
     /// the command themselves, who learn of a failed step only its error number;
-    /// [`spawn`] names the step.
+    /// [`spawn`] names the step, and is faster.
     pub fn install(self, command: &mut Command) {
-        install(self.into_steps().into(), command, None);
+        install(self.into_steps(false).into(), command, None);
     }
 }
 
@@ -187,12 +197,25 @@ pub fn spawn(mut command: Command, setup: ChildSetup) -> Result<Spawned, SpawnEr
         program: program.clone(),
         source,
     };
-    let (reader, writer) =
-        pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|errno| fault(errno.into()))?;
-    let steps: std::sync::Arc<[Step]> = setup.into_steps().into();
+    let (mut reports, writer) = Reports::new().map_err(|errno| fault(errno.into()))?;
+    let steps: Arc<[Step]> = setup.into_steps(true).into();
     install(steps.clone(), &mut command, Some(writer));
-    let child = command.spawn().map_err(|source| {
-        match failed_step(reader).and_then(|position| steps.get(position)) {
+    let mut started = command.spawn();
+    let mut told = reports.read();
+    if let (Some(stillborn), false) = (told.born, told.alive) {
+        reap(stillborn);
+        if let Ok(mut bearer) = started {
+            bearer.wait().map_err(fault)?;
+        }
+        steps.iter().for_each(Step::give_up_birth);
+        started = command.spawn();
+        told = reports.read();
+    }
+    let mut child = started.map_err(|source| {
+        if let Some(born) = told.born {
+            reap(born);
+        }
+        match told.failed.and_then(|failed| steps.get(failed)) {
             Some(step) => SpawnError::Step {
                 program: program.clone(),
                 step: step.to_string(),
@@ -201,19 +224,38 @@ pub fn spawn(mut command: Command, setup: ChildSetup) -> Result<Spawned, SpawnEr
             None => fault(source),
         }
     })?;
-    // The child is not reaped yet, so its number is still its own.
-    let pidfd = PidFd::open(Pid::from_raw(child.id().cast_signed()))
-        .map_err(|errno| fault(errno.into()))?;
-    Ok(Spawned { child, pidfd })
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let pid = match told.born {
+        Some(born) => {
+            // The one that bore it ended at once.
+            child.wait().map_err(fault)?;
+            born
+        }
+        None => Pid::from_raw(child.id().cast_signed()),
+    };
+    // Nobody else reaps it, so its number is still its own.
+    let pidfd = PidFd::open(pid).map_err(|errno| fault(errno.into()))?;
+    let child = Reaper::new(&pidfd).map_err(fault)?;
+    Ok(Spawned {
+        child,
+        pidfd,
+        stdout,
+        stderr,
+        pid,
+    })
 }
 
-fn install(steps: std::sync::Arc<[Step]>, command: &mut Command, report: Option<OwnedFd>) {
+/// Reaps a child that has ended or is about to.
+fn reap(pid: Pid) {
+    while waitpid(pid, None) == Err(Errno::EINTR) {}
+}
+
+fn install(steps: Arc<[Step]>, command: &mut Command, report: Option<Reporter>) {
     let in_child = move || {
         for (position, step) in steps.iter().enumerate() {
-            if let Err(errno) = step.take() {
+            if let Err(errno) = step.take(report.as_ref()) {
                 if let Some(report) = &report {
-                    let position = u32::try_from(position).unwrap_or(u32::MAX);
-                    let _ = nix::unistd::write(report, &position.to_ne_bytes());
+                    report.failed(position);
                 }
                 return Err(io::Error::from_raw_os_error(errno as i32));
             }
@@ -227,13 +269,6 @@ fn install(steps: std::sync::Arc<[Step]>, command: &mut Command, report: Option<
     unsafe {
         command.pre_exec(in_child);
     }
-}
-
-/// The step that the child named before it gave up.
-fn failed_step(reader: OwnedFd) -> Option<usize> {
-    let mut bytes = [0; 4];
-    File::from(reader).read_exact(&mut bytes).ok()?;
-    usize::try_from(u32::from_ne_bytes(bytes)).ok()
 }
 
 /// Whether the process `pid` is in the same network namespace as `netns`.

@@ -288,6 +288,7 @@ fn route_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
     let peers = state
         .peers
         .iter()
+        .filter(|_| state.datapath.auto_direct_node_routes)
         .map(|peer| Route::via(peer.pod_cidr.trunc(), peer.address).protocol(protocol::KERNEL));
     let wanted: Vec<Route> = pods.chain(peers).collect();
     let mut repairs = missing_routes(&wanted, view);

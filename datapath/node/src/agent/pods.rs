@@ -14,15 +14,13 @@ use std::time::{Duration, Instant};
 
 use lab_model::node_state::{NodeState, Pod};
 
-use super::workload::{Record, Workload};
+use super::workload::{DEATH, Record, Workload};
 use super::{AgentError, files, log, network, pod, workload};
 use crate::api::PodStatus;
 use crate::cgroup::Cgroup;
 use crate::namespace;
 use crate::netlink::Netlink;
 
-/// How long a killed pod may take to end.
-const DEATH: Duration = Duration::from_secs(5);
 /// How long servers may take until they accept connections.
 const READY: Duration = Duration::from_secs(10);
 
@@ -222,8 +220,7 @@ impl Pods {
             (netns, netlink, workload)
         } else {
             // Whatever still runs is in a namespace that nothing leads to.
-            cgroup.kill()?;
-            cgroup.wait_empty(Instant::now() + DEATH)?;
+            workload::end_all(&cgroup)?;
             namespace::delete(&path)?;
             let (netns, netlink) = namespace::create_with(&path, Netlink::open)?;
             (netns, netlink?, Workload::default())

@@ -49,6 +49,7 @@ pub(crate) fn document(name: &str, number: u8) -> NodeState {
             ip_masq_agent: None,
             snat_ports: (32768, 65535),
             fragment_tracking: true,
+            auto_direct_node_routes: true,
             host_legacy_routing: false,
             nat_max: 4096,
             ct_tcp_max: 4096,

@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lab_model::node_state::{Pod, PodDns, Workload as App};
@@ -20,13 +20,15 @@ use super::pods::Places;
 use super::{AgentError, files, log, pod};
 use crate::cgroup::Cgroup;
 use crate::node_mounts;
-use crate::process::{self, ChildSetup, PidFd};
+use crate::process::{self, ChildSetup, PidFd, Reaper};
 
 /// The first restart is at once, then the kubelet's back-off: ten seconds,
 /// doubled each time up to five minutes, forgotten after ten minutes of running.
 const BACK_OFF: Duration = Duration::from_secs(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 const BACK_OFF_RESET: Duration = Duration::from_secs(600);
+/// How long killed processes may take to end.
+pub(super) const DEATH: Duration = Duration::from_secs(5);
 /// `pod.json`, in the pod's folder.
 const RECORD: &str = "pod.json";
 
@@ -54,7 +56,7 @@ impl Record {
 struct Process {
     pid: Pid,
     pidfd: PidFd,
-    child: Option<Child>,
+    child: Option<Reaper>,
     readiness: Readiness,
 }
 
@@ -257,8 +259,7 @@ pub(super) fn start(
     let folder = places.folder.join(pod::folder_name(pod));
     let cgroup = places.cgroup.child(pod::folder_name(pod));
     // What was run beside the workload ends with it, as in a container.
-    cgroup.kill()?;
-    cgroup.wait_empty(Instant::now() + Duration::from_secs(5))?;
+    end_all(&cgroup)?;
     let again = workload.started > 0;
     let pipe = |errno: Errno| AgentError::file("make a pipe for", &folder)(errno.into());
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(pipe)?;
@@ -298,6 +299,18 @@ pub(super) fn start(
         ..Workload::default()
     };
     note(&folder, pod, workload)
+}
+
+/// Ends whatever runs in a pod's cgroup. The cgroup is made anew then: what is
+/// born in one that was killed may die of it (see `process::membership`).
+pub(super) fn end_all(cgroup: &Cgroup) -> Result<(), AgentError> {
+    if cgroup.pids()?.is_empty() {
+        return Ok(());
+    }
+    cgroup.kill()?;
+    cgroup.wait_empty(Instant::now() + DEATH)?;
+    cgroup.remove()?;
+    Ok(cgroup.create()?)
 }
 
 fn note(folder: &Path, pod: &Pod, workload: &Workload) -> Result<(), AgentError> {

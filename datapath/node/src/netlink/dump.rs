@@ -171,7 +171,7 @@ impl Netlink {
         )
     }
 
-    /// The IPv4 neighbour entries that have an Ethernet address.
+    /// The IPv4 neighbour entries, learned or set, that have an Ethernet address.
     ///
     /// # Errors
     /// When the dump fails.
@@ -352,6 +352,10 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
 }
 
 fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    // Multicast addresses, whose Ethernet address follows from them.
+    if message.header.state == NeighbourState::Noarp {
+        return None;
+    }
     let (mut found, mut mac) = (None, None);
     for attribute in &message.attributes {
         match attribute {

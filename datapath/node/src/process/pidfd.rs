@@ -1,12 +1,16 @@
 //! A process by descriptor rather than by number: numbers are reused.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// A process, for as long as the descriptor is open (pidfd_open(2), Linux 5.3).
@@ -65,6 +69,50 @@ impl PidFd {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+}
+
+/// The right to reap a child, which its parent alone has.
+#[derive(Debug)]
+pub struct Reaper(OwnedFd);
+
+impl Reaper {
+    pub(super) fn new(pidfd: &PidFd) -> io::Result<Self> {
+        pidfd.0.try_clone().map(Self)
+    }
+
+    /// Waits for the end and reaps.
+    ///
+    /// # Errors
+    /// `ECHILD` when it was reaped before.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            match self.reap(WaitPidFlag::WEXITED) {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reaps if it has ended.
+    ///
+    /// # Errors
+    /// `ECHILD` when it was reaped before.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.reap(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)
+    }
+
+    fn reap(&mut self, flags: WaitPidFlag) -> io::Result<Option<ExitStatus>> {
+        // The encoding of wait(2), which waitid(2) takes apart.
+        Ok(match waitid(Id::PIDFd(self.0.as_fd()), flags)? {
+            WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw((code & 0xff) << 8)),
+            WaitStatus::Signaled(_, signal, dumped) => {
+                Some(ExitStatus::from_raw(signal as i32 | i32::from(dumped) << 7))
+            }
+            _ => None,
+        })
     }
 }
 

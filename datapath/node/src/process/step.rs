@@ -2,7 +2,6 @@
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -10,16 +9,19 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::{sethostname, setsid, write};
+use nix::unistd::{sethostname, setsid};
 
-use crate::cgroup::Cgroup;
+use super::membership::Membership;
+use super::report::Reporter;
 use crate::node_mounts::MountStep;
 
 /// One step. All memory it needs is allocated before the fork.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Joins a cgroup through its open `cgroup.procs`.
-    JoinCgroup(File, Cgroup),
+    /// Goes on as a process that is born in the cgroup.
+    BeBornIn(Membership),
+    /// Moves into the cgroup.
+    Join(Membership),
     /// setsid(2).
     NewSession,
     /// Every descriptor above 2 closes on exec, also those that this process
@@ -39,9 +41,25 @@ pub(super) enum Step {
 
 impl Step {
     /// Takes the step. Async-signal-safe.
-    pub(super) fn take(&self) -> nix::Result<()> {
+    pub(super) fn take(&self, report: Option<&Reporter>) -> nix::Result<()> {
+        match (self, report) {
+            (Self::BeBornIn(membership), Some(report)) => membership.be_born(report),
+            (Self::BeBornIn(membership) | Self::Join(membership), _) => membership.join(),
+            (step, _) => step.take_alone(),
+        }
+    }
+
+    /// Has later children join their cgroup rather than be born in it.
+    pub(super) fn give_up_birth(&self) {
+        if let Self::BeBornIn(membership) = self {
+            membership.give_up_birth();
+        }
+    }
+
+    /// The steps that need no report.
+    fn take_alone(&self) -> nix::Result<()> {
         match self {
-            Self::JoinCgroup(procs, _) => write(procs, b"0").map(drop),
+            Self::BeBornIn(membership) | Self::Join(membership) => membership.join(),
             Self::NewSession => setsid().map(drop),
             Self::CloseOnExec => close_on_exec(),
             Self::Pass(fd) => fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop),
@@ -70,7 +88,9 @@ fn close_on_exec() -> nix::Result<()> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::JoinCgroup(_, cgroup) => write!(f, "join cgroup {}", cgroup.path().display()),
+            Self::BeBornIn(membership) | Self::Join(membership) => {
+                write!(f, "join cgroup {}", membership.cgroup().path().display())
+            }
             Self::NewSession => f.write_str("start a session"),
             Self::CloseOnExec => f.write_str("close inherited file descriptors"),
             Self::Pass(_) => f.write_str("pass a file descriptor on"),

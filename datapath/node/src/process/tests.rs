@@ -1,4 +1,5 @@
 mod as_root {
+    use std::io::Read as _;
     use std::os::unix::process::ExitStatusExt as _;
     use std::path::Path;
     use std::process::Stdio;
@@ -21,10 +22,13 @@ mod as_root {
 
     fn output(mut command: Command, setup: ChildSetup) -> String {
         command.stdout(Stdio::piped());
-        let spawned = spawn(command, setup).expect("start");
-        let output = spawned.child.wait_with_output().expect("read");
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("text")
+        let mut spawned = spawn(command, setup).expect("start");
+        let mut output = String::new();
+        let mut stdout = spawned.stdout.take().expect("piped");
+        stdout.read_to_string(&mut output).expect("read");
+        let status = spawned.child.wait().expect("reap");
+        assert!(status.success(), "{status}: {output}");
+        output
     }
 
     fn shell(script: &str) -> Command {
@@ -66,6 +70,29 @@ mod as_root {
         assert_ne!(nix::unistd::gethostname().expect("ask"), "curl-pod");
     }
 
+    /// Linux 6.14 and later kill what is born in a cgroup that was ever killed.
+    #[test]
+    fn a_child_starts_in_a_cgroup_that_was_killed_before() {
+        let top = crate::cgroup::mount_point().expect("cgroup2 is mounted");
+        let cgroup = Cgroup::at(top.join(format!("labctl-test-{}-killed", std::process::id())));
+        cgroup.create().expect("create as root");
+        cgroup.kill().expect("kill nobody");
+        let setup = ChildSetup::new().cgroup(&cgroup).expect("open");
+        let seen = output(shell("grep ^0:: /proc/self/cgroup"), setup);
+        let setup = ChildSetup::new().cgroup(&cgroup).expect("open");
+        let error = spawn(Command::new("/no/such/program"), setup);
+        cgroup
+            .wait_empty(Instant::now() + Duration::from_secs(10))
+            .expect("ended");
+        cgroup.remove().expect("remove");
+        assert!(seen.trim_end().ends_with("-killed"), "{seen}");
+        let error = error.expect_err("there is no such program").to_string();
+        assert!(
+            error.starts_with("start /no/such/program: No such file"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn a_failed_step_is_named() {
         let folder = tempfile::tempdir().expect("make a folder");
@@ -93,7 +120,7 @@ mod as_root {
     /// Descriptors without close-on-exec, such as a shell may leave behind.
     #[test]
     fn only_passed_descriptors_survive_exec() {
-        let (passed, other) = pipe2(OFlag::empty()).expect("pipe");
+        let (passed, other) = nix::unistd::pipe2(nix::fcntl::OFlag::empty()).expect("pipe");
         let number = std::os::fd::AsRawFd::as_raw_fd(&passed);
         let seen = output(
             shell("ls -1 /proc/self/fd"),

@@ -1,5 +1,6 @@
 //! A node to test on.
 
+use std::io::Read as _;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -177,7 +178,7 @@ impl TestNode {
             agent::serve(options, on_stop)
         });
         ready.set_read_timeout(Some(DEADLINE)).expect("set");
-        let started = std::io::Read::read(&mut &ready, &mut [0; 1]);
+        let started = (&ready).read(&mut [0; 1]);
         assert!(matches!(started, Ok(1)), "{started:?}");
         self.agent = Some((thread, stop));
     }
@@ -311,13 +312,17 @@ fn output(entry: PidFd, script: &str) -> String {
         .stderr(Stdio::piped());
     let kinds = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
     let setup = ChildSetup::new().enter(entry.into(), kinds);
-    let spawned = process::spawn(command, setup).expect("start");
-    let output = spawned.child.wait_with_output().expect("read");
-    assert!(
-        output.status.success(),
-        "{script}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
+    let mut spawned = process::spawn(command, setup).expect("start");
+    let (mut output, mut errors) = (String::new(), String::new());
+    let (stdout, stderr) = (spawned.stdout.take(), spawned.stderr.take());
+    thread::scope(|scope| {
+        scope.spawn(|| stderr.expect("piped").read_to_string(&mut errors));
+        stdout
+            .expect("piped")
+            .read_to_string(&mut output)
+            .expect("read");
+    });
+    let status = spawned.child.wait().expect("reap");
+    assert!(status.success(), "{script}: {status}: {output}{errors}");
+    output
 }

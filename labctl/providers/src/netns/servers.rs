@@ -66,6 +66,8 @@ pub(super) struct Starting {
     node: String,
     what: &'static str,
     log: PathBuf,
+    /// Written once the server is ready: see [`observe_service`].
+    mark: Option<PathBuf>,
     ready: OwnedFd,
     process: Spawned,
 }
@@ -108,6 +110,10 @@ pub(super) fn start(
         // Ahead of the process: what runs is on record whenever this ends.
         write_service(places, node, service)?;
     }
+    let mark = matches!(server, Server::Service(_)).then(|| ready_mark(places, node));
+    if let Some(mark) = &mark {
+        remove_if_there(mark)?;
+    }
     command
         .arg("--ready-fd")
         .arg(writer.as_raw_fd().to_string());
@@ -132,6 +138,7 @@ pub(super) fn start(
         node,
         what,
         log,
+        mark,
         ready,
         process,
     })
@@ -163,17 +170,26 @@ pub(super) fn stop(places: &Places, node: &str, kind: Kind) -> Result<(), Provid
 /// Ends a node's server for good.
 pub(super) fn stop_service(places: &Places, node: &str) -> Result<(), ProviderError> {
     stop(places, node, Kind::Serve)?;
-    let path = service_file(places, node);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(ProviderError::file("remove", &path, error))
-        }
-        _ => Ok(()),
-    }
+    remove_if_there(&ready_mark(places, node))?;
+    remove_if_there(&service_file(places, node))
 }
 
 fn service_file(places: &Places, node: &str) -> PathBuf {
     places.node(node).join("service.json")
+}
+
+/// Says that the node's server got ready; there only while that is so.
+pub(super) fn ready_mark(places: &Places, node: &str) -> PathBuf {
+    places.node(node).join("service.ready")
+}
+
+fn remove_if_there(path: &Path) -> Result<(), ProviderError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ProviderError::file("remove", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write_service(places: &Places, node: &str, service: &Service) -> Result<(), ProviderError> {
@@ -183,7 +199,8 @@ fn write_service(places: &Places, node: &str, service: &Service) -> Result<(), P
     record::write_whole(&path, &text)
 }
 
-/// The server that a node has, or had.
+/// The server that a node has, or had. One that never got ready counts as none: the
+/// run that started it was killed, and it ends as soon as it finds nobody to tell.
 pub(super) fn observe_service(
     places: &Places,
     node: &str,
@@ -191,7 +208,8 @@ pub(super) fn observe_service(
     let Some(text) = record::read_if_there(&service_file(places, node))? else {
         return Ok(None);
     };
-    let runs = !places.cgroup_of(node, Kind::Serve).own_pids()?.is_empty();
+    let runs = ready_mark(places, node).exists()
+        && !places.cgroup_of(node, Kind::Serve).own_pids()?.is_empty();
     // What cannot be read was not written by a labctl like this: it is as good as
     // something else, and is started anew.
     Ok(Some(match serde_json::from_slice(&text) {
@@ -262,10 +280,13 @@ impl Starting {
             .try_clone()
             .map(File::from)
             .and_then(|mut it| it.read(&mut byte));
-        if matches!(read, Ok(1)) {
-            return Ok(None);
-        }
         let position = self.position;
+        if matches!(read, Ok(1)) {
+            let marked = self.mark.as_ref().map_or(Ok(()), |mark| {
+                fs::write(mark, b"").map_err(|source| ProviderError::file("write", mark, source))
+            });
+            return marked.map(|()| None).map_err(StepFault::at(position));
+        }
         Err(StepFault::at(position)(self.ended()))
     }
 

@@ -123,3 +123,15 @@ fn a_server_that_was_killed_is_started_again() {
             .is_empty()
     );
 }
+
+/// An `up` that is killed while a server starts leaves one that ends when it finds
+/// nobody to tell that it is ready: it runs now, and does not count.
+#[test]
+fn a_server_that_never_got_ready_is_started_again() {
+    let lab = routers();
+    lab.up();
+    let places = lab.provider.places(lab.name()).expect("a legal name");
+    std::fs::remove_file(servers::ready_mark(&places, "r1")).expect("remove the mark");
+    assert_eq!(lab.up(), 2);
+    assert_eq!(lab.lines(), Vec::<String>::new());
+}

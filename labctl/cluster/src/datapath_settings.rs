@@ -35,6 +35,7 @@ pub(crate) fn datapath_settings(lab: &Lab, pod_cidr: Ipv4Net) -> DatapathSetting
         ip_masq_agent: ip_masq_agent(values),
         snat_ports: values.snat_ports(),
         fragment_tracking: values.fragment_tracking,
+        auto_direct_node_routes: values.auto_direct_node_routes,
         host_legacy_routing: values.bpf.host_legacy_routing,
         nat_max: or_default(values.bpf.nat_max),
         ct_tcp_max: or_default(values.bpf.ct_tcp_max),

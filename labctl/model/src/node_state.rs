@@ -144,6 +144,8 @@ pub struct DatapathSettings {
     pub snat_ports: (u16, u16),
     /// Whether ports of later fragments are remembered from the first.
     pub fragment_tracking: bool,
+    /// `autoDirectNodeRoutes`: a route to every peer's podCIDR.
+    pub auto_direct_node_routes: bool,
     /// `bpf.hostLegacyRouting`: let the kernel's stack forward, rather than
     /// redirecting between devices.
     pub host_legacy_routing: bool,

@@ -30,12 +30,18 @@ fn the_study_labs_values() {
     }));
     assert_eq!(settings.devices, ["eth0", "eth1"]);
     assert!(settings.masquerade && settings.fragment_tracking);
+    assert!(settings.auto_direct_node_routes);
     assert_eq!(settings.snat_exclusion, net("10.244.0.0/16"));
     assert_eq!(settings.native_routing_cidr, net("10.244.0.0/16"));
     assert_eq!(settings.ip_masq_agent, None);
     assert_eq!(settings.snat_ports, (32_768, 65_535));
     let maps = [settings.nat_max, settings.ct_tcp_max, settings.ct_any_max];
     assert_eq!(maps, [DEFAULT_MAP_ENTRIES; 3]);
+}
+
+#[test]
+fn direct_node_routes_can_be_left_out() {
+    assert!(!settings(json!({"autoDirectNodeRoutes": false})).auto_direct_node_routes);
 }
 
 #[test]

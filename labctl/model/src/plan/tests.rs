@@ -125,6 +125,7 @@ fn datapath(masquerade: bool) -> DatapathSettings {
         ip_masq_agent: None,
         snat_ports: (32768, 65535),
         fragment_tracking: true,
+        auto_direct_node_routes: true,
         host_legacy_routing: false,
         nat_max: 65536,
         ct_tcp_max: 65536,

@@ -18,6 +18,7 @@ mod log;
 mod masquerade_config;
 mod network;
 mod pod;
+mod pod_files;
 mod pods;
 mod view;
 mod workload;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use lab_model::node_state::{NodeState, Pod};
 
+use super::pod_files::Templates;
 use super::workload::{DEATH, Record, Workload};
 use super::{AgentError, files, log, network, pod, workload};
 use crate::api::PodStatus;
@@ -49,7 +50,7 @@ struct Running {
 pub(super) struct Pods {
     places: Places,
     running: BTreeMap<String, Running>,
-    templates: workload::Templates,
+    templates: Templates,
 }
 
 impl Pods {
@@ -57,7 +58,7 @@ impl Pods {
         Self {
             places,
             running: BTreeMap::new(),
-            templates: workload::Templates::new(),
+            templates: Templates::new(),
         }
     }
 

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lab_model::node_state::{Pod, PodDns, Workload as App};
-use minijinja::{Environment, context};
+use lab_model::node_state::{Pod, Workload as App};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -373,59 +372,6 @@ fn command(
 }
 
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// The files of a pod's `/etc`.
-pub(super) struct Templates(Environment<'static>);
-
-impl Templates {
-    /// Those of the kubelet.
-    pub(super) fn new() -> Self {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        Self(environment)
-    }
-
-    /// Renders them into `folder`, in place: a running pod sees them at once.
-    pub(super) fn write_etc(
-        &self,
-        folder: &Path,
-        pod: &Pod,
-        dns: &PodDns,
-    ) -> Result<(), AgentError> {
-        // Search domains behind `NAMESPACE.svc.…`, whose rest is the first's.
-        let own = dns
-            .search
-            .first()
-            .map(|services| format!("{}.{services}", pod.namespace));
-        let search: Vec<_> = own.iter().chain(&dns.search).map(String::as_str).collect();
-        let context = context! {
-            name => pod.name.as_str(),
-            address => pod.address.to_string(),
-            nameserver => dns.nameserver.to_string(),
-            ndots => dns.ndots,
-            search => search.join(" "),
-        };
-        for (file, template) in [
-            ("hosts", include_str!("../../../../templates/pod-hosts.j2")),
-            (
-                "resolv.conf",
-                include_str!("../../../../templates/pod-resolv.conf.j2"),
-            ),
-        ] {
-            let text =
-                self.0
-                    .render_str(template, &context)
-                    .map_err(|source| AgentError::Render {
-                        file,
-                        pod: pod.key(),
-                        source,
-                    })?;
-            // Rendering takes off the template's last line break.
-            files::rewrite(&folder.join(file), &(text + "\n"))?;
-        }
-        files::rewrite(&folder.join("hostname"), &format!("{}\n", pod.name))
-    }
-}
 
 #[cfg(test)]
 mod tests {

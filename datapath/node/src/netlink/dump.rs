@@ -19,7 +19,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
-use super::request::{Mac, Route, Scope};
+use super::mac::Mac;
+use super::route::{Route, Scope};
 use super::{NLMSG_ERROR, Netlink, NetlinkError, messages, refusal};
 
 /// `NLMSG_DONE` of `linux/netlink.h`.

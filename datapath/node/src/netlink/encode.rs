@@ -17,7 +17,9 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::request::{LinkChange, LinkEnd, LinkKind, Mac, Request, Route, Scope};
+use super::mac::Mac;
+use super::request::{LinkChange, LinkEnd, LinkKind, Request};
+use super::route::{Route, Scope};
 
 /// The message for `request`, and its `NLM_F_…` flags beside `REQUEST` and `ACK`.
 pub(super) fn message(request: &Request<'_>) -> (RouteNetlinkMessage, u16) {

@@ -9,7 +9,9 @@
 mod dump;
 mod encode;
 mod error;
+mod mac;
 mod request;
+mod route;
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -24,9 +26,9 @@ use nix::sys::socket::{MsgFlags, recv};
 
 pub use dump::{Address, Link, Neighbour};
 pub use error::NetlinkError;
-pub use request::{
-    LinkChange, LinkEnd, LinkKind, Mac, ParseMacError, Request, Route, Scope, protocol,
-};
+pub use mac::{Mac, ParseMacError};
+pub use request::{LinkChange, LinkEnd, LinkKind, Request};
+pub use route::{Route, Scope, protocol};
 
 use crate::namespace;
 

@@ -20,7 +20,8 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait::{Bell, Gave, lock};
+use super::wait::{Bell, Unmet, lock};
+use super::words::{Counts, Words};
 use crate::interrupt::Interrupt;
 
 /// Bytes kept of a packet: headers, and what fits into an MTU of 1500.
@@ -182,7 +183,7 @@ impl Capture {
         let ended = self
             .bell
             .wait_for(deadline, interrupt, || lock(&words).ended.then_some(()))
-            .map_err(|gave| late("end", gave));
+            .map_err(|unmet| late("end", unmet));
         if ended.is_err() {
             let _ = self.child.kill();
         }
@@ -193,7 +194,7 @@ impl Capture {
         ended?;
         let words = lock(&self.words);
         let Some(counts) = words.counts else {
-            return Err(CaptureError::Ended(words.last_line()));
+            return Err(CaptureError::Ended(words.complaint()));
         };
         Ok(Captured {
             pcap: std::mem::take(&mut *lock(&self.pcap)),
@@ -224,10 +225,10 @@ impl Capture {
                     Some(found) => Some(Ok(found)),
                     None => words
                         .ended
-                        .then(|| Err(CaptureError::Ended(words.last_line()))),
+                        .then(|| Err(CaptureError::Ended(words.complaint()))),
                 }
             })
-            .map_err(|gave| late(what, gave))?
+            .map_err(|unmet| late(what, unmet))?
     }
 
     /// Packets that the kernel took and the file has not.
@@ -252,10 +253,10 @@ impl Drop for Capture {
     }
 }
 
-fn late(what: &'static str, gave: Gave) -> CaptureError {
-    match gave {
-        Gave::Up => CaptureError::Late(what),
-        Gave::Way => CaptureError::Interrupted,
+fn late(what: &'static str, unmet: Unmet) -> CaptureError {
+    match unmet {
+        Unmet::DeadlinePassed => CaptureError::Late(what),
+        Unmet::Interrupted => CaptureError::Interrupted,
     }
 }
 
@@ -290,106 +291,13 @@ fn read_words(
     })
 }
 
-/// tcpdump's own count of packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    captured: u64,
-    received: u64,
-    dropped: u64,
-}
-
-/// What tcpdump has said on standard error.
-#[derive(Debug, Default)]
-struct Words {
-    listening: bool,
-    ended: bool,
-    /// Complete answers so far, and the latest.
-    answers: u64,
-    counts: Option<Counts>,
-    /// The answer that is coming in: at its end tcpdump writes a line per count.
-    partial: Counts,
-    heard: Vec<String>,
-}
-
-impl Words {
-    fn hear(&mut self, line: &str) {
-        let line = line.strip_prefix("tcpdump: ").unwrap_or(line);
-        self.listening |= line.starts_with("listening on ");
-        for part in line.split(", ") {
-            let Some((number, what)) = part.split_once(' ') else {
-                continue;
-            };
-            let Ok(number) = number.parse() else { continue };
-            match what.split_once(' ') {
-                Some((_, "captured")) => self.partial.captured = number,
-                Some((_, "received by filter")) => self.partial.received = number,
-                Some((_, "dropped by kernel")) => {
-                    self.partial.dropped = number;
-                    self.counts = Some(self.partial);
-                    self.answers += 1;
-                }
-                _ => {}
-            }
-        }
-        self.heard.push(line.to_owned());
-    }
-
-    fn last_line(&self) -> String {
-        let complaint = self
-            .heard
-            .iter()
-            .find(|line| !line.starts_with("listening on "));
-        complaint
-            .cloned()
-            .unwrap_or_else(|| "tcpdump ended without a word".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn heard(lines: &[&str]) -> Words {
-        let mut words = Words::default();
-        lines.iter().for_each(|line| words.hear(line));
-        words
-    }
-
-    #[test]
-    fn counts_are_read_from_an_answer_and_from_the_end() {
-        let counts = Some(Counts {
-            captured: 1,
-            received: 12,
-            dropped: 3,
-        });
-        let answer = heard(&[
-            "tcpdump: listening on lo, link-type EN10MB (Ethernet), snapshot length 262144 bytes",
-            "tcpdump: 1 packet captured, 12 packets received by filter, 3 packets dropped by kernel",
-        ]);
-        assert!(answer.listening);
-        assert_eq!((answer.counts, answer.answers), (counts, 1));
-        let end = heard(&[
-            "1 packet captured",
-            "12 packets received by filter",
-            "3 packets dropped by kernel",
-        ]);
-        assert_eq!((end.counts, end.answers), (counts, 1));
-    }
-
-    #[test]
-    fn a_complaint_is_passed_on() {
-        let words = heard(&[
-            "tcpdump: nope: No such device exists",
-            "(No such device exists)",
-        ]);
-        assert_eq!(words.last_line(), "nope: No such device exists");
-    }
-
     mod as_root {
         use std::net::UdpSocket;
         use std::time::Duration;
 
-        use super::*;
+        use super::super::*;
 
         /// Every packet sent before `settle` is in the file after it, however many,
         /// though nothing ever waits for the packets themselves.
@@ -420,13 +328,11 @@ mod tests {
             capture
                 .settle(deadline, &interrupt)
                 .expect("tcpdump settles");
-            let settled = capture.since(0).len();
             let captured = capture.finish(deadline, &interrupt).expect("tcpdump ends");
 
             // File header, and per packet a record header and 14+20+8+1 bytes.
             assert_eq!(captured.pcap.len(), 24 + 500 * (16 + 43));
             assert_eq!(captured.dropped, 0);
-            assert_eq!(settled, captured.pcap.len());
         }
     }
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use super::wait::{Bell, Gave, lock};
+use super::wait::{Bell, Unmet, lock};
 use crate::interrupt::Interrupt;
 
 /// How long output may come after the command itself has ended: a process it left
@@ -90,7 +90,7 @@ pub(super) fn run(
         program: program.clone(),
         source,
     })?;
-    if waited == Err(Gave::Way) {
+    if waited == Err(Unmet::Interrupted) {
         return Err(CommandError::Interrupted { program });
     }
     let _ = bell.wait_for(Instant::now() + LAST_WORDS, interrupt, || {
@@ -98,7 +98,7 @@ pub(super) fn run(
     });
     Ok(Ended {
         exit: exit_code(status),
-        timed_out: waited == Err(Gave::Up),
+        timed_out: waited == Err(Unmet::DeadlinePassed),
         stdout: stdout.text(),
         stderr: stderr.text(),
     })

@@ -9,5 +9,6 @@ mod place;
 mod runner;
 mod steps;
 mod wait;
+mod words;
 
 pub(crate) use runner::{Evidence, Runner};

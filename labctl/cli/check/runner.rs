@@ -5,6 +5,7 @@
 //!        ─► captures settle and end ─► changes taken back ─► judged
 //! ```
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use lab_checks::check_file::{self, Check, CheckFile, Context};
@@ -17,7 +18,7 @@ use super::command::CommandError;
 use super::context::context;
 use super::place::command_in;
 use super::steps::{self, Interrupted};
-use super::wait::{Bell, Gave};
+use super::wait::{Bell, Unmet};
 use crate::interrupt::Interrupt;
 use crate::live::LiveLab;
 
@@ -29,6 +30,8 @@ pub(crate) struct Runner<'a> {
     live: &'a LiveLab,
     interrupt: &'a Interrupt,
     context: Context,
+    /// Whether a change could not be taken back: no later verdict is worth anything.
+    spoiled: Cell<bool>,
 }
 
 /// A verdict, and the captures it rests on.
@@ -52,6 +55,7 @@ impl<'a> Runner<'a> {
             live,
             interrupt,
             context: context(live),
+            spoiled: Cell::new(false),
         }
     }
 
@@ -61,7 +65,7 @@ impl<'a> Runner<'a> {
             verdict,
             captures: Vec::new(),
         };
-        if self.interrupt.asked() {
+        if self.interrupt.asked() || self.spoiled.get() {
             return without(Verdict::NotRun);
         }
         let check = match file.render(&self.context) {
@@ -85,10 +89,14 @@ impl<'a> Runner<'a> {
         };
         match reverted {
             Ok(()) => evidence,
-            Err(faults) => Evidence {
-                verdict: not_reverted(&faults),
-                ..evidence
-            },
+            Err(faults) => {
+                self.spoiled.set(true);
+                let verdict = not_reverted(&faults);
+                Evidence {
+                    verdict,
+                    ..evidence
+                }
+            }
         }
     }
 
@@ -151,9 +159,9 @@ impl<'a> Runner<'a> {
             progress.satisfied(check, &packets).then_some(())
         });
         match in_time {
-            Err(Gave::Way) => Err(Stopped::Interrupted),
+            Err(Unmet::Interrupted) => Err(Stopped::Interrupted),
             // That packets are missing is for the judge to say.
-            Ok(()) | Err(Gave::Up) => Ok(()),
+            Ok(()) | Err(Unmet::DeadlinePassed) => Ok(()),
         }
     }
 
@@ -227,7 +235,6 @@ fn named(check: &Check, captured: &[Captured]) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// A lab that is not as it was makes every later verdict worthless.
 fn not_reverted(faults: &[ChangeError]) -> Verdict {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     let reason = format!(

@@ -16,11 +16,11 @@ pub(super) struct Bell {
 
 /// Why waiting ended without what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gave {
+pub(super) enum Unmet {
     /// The deadline passed.
-    Up,
+    DeadlinePassed,
     /// An interrupt came.
-    Way,
+    Interrupted,
 }
 
 impl Bell {
@@ -36,7 +36,7 @@ impl Bell {
         deadline: Instant,
         interrupt: &Interrupt,
         mut look: impl FnMut() -> Option<T>,
-    ) -> Result<T, Gave> {
+    ) -> Result<T, Unmet> {
         loop {
             // Counted before looking: what comes in while we look rings again.
             let before = *lock(&self.rung.0);
@@ -46,11 +46,11 @@ impl Bell {
             let mut now = *lock(&self.rung.0);
             while now == before {
                 if interrupt.asked() {
-                    return Err(Gave::Way);
+                    return Err(Unmet::Interrupted);
                 }
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(Gave::Up);
+                    return Err(Unmet::DeadlinePassed);
                 }
                 let guard = lock(&self.rung.0);
                 let (guard, _) = self

@@ -1,13 +1,13 @@
 //! `check`: chosen checks run one after another, each with its verdict.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use lab_checks::check_file::{CheckFile, Suite};
 use lab_checks::judge::{CheckReport, TwinVerdict, Verdict, judge_twin};
 use lab_model::diagnostic::nearest;
 
-use super::check_report::{Kept, Report};
+use super::check_report::{Kept, Report, keep};
 use crate::args::CheckArgs;
 use crate::check::{Evidence, Runner};
 use crate::exit::{Exit, Failure};
@@ -170,20 +170,20 @@ fn run_one(
     suite: &str,
     check: &CheckFile,
     twins: bool,
-    captures: &std::path::Path,
+    captures: &Path,
 ) -> Result<(CheckReport, Option<PathBuf>), Failure> {
     let began = Instant::now();
     let folder = captures.join(suite).join(&check.name);
     let Evidence { verdict, captures } = runner.run(check);
     let mut kept = None;
     if !matches!(verdict, Verdict::Passed | Verdict::NotRun) {
-        kept = super::check_report::keep(&folder, &captures)?;
+        kept = keep(&folder, &captures)?;
     }
     let mut twin = None;
     if twins && verdict.is_passed() {
         let (judged, captures) = run_twin(runner, check);
         if !judged.is_red() {
-            kept = super::check_report::keep(&folder.join("twin"), &captures)?;
+            kept = keep(&folder.join("twin"), &captures)?;
         }
         twin = Some(judged);
     }

@@ -11,6 +11,12 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    pub(crate) const fn new() -> Self {
+        Self {
+            figures: Vec::new(),
+        }
+    }
+
     pub(crate) fn push(&mut self, figure: f64) {
         self.figures.push(figure);
     }

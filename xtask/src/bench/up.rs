@@ -32,17 +32,14 @@ pub(super) fn measure(rounds: usize) -> Result<()> {
 
 /// The study lab beside its peers.
 fn study(rounds: usize) -> Result<Table> {
-    let (mut bare, mut up, mut again, mut down, mut ip) = (
-        Sample::default(),
-        Sample::default(),
-        Sample::default(),
-        Sample::default(),
-        Sample::default(),
-    );
+    let [mut bare, mut attached, mut up, mut again, mut down, mut ip] =
+        [const { Sample::new() }; 6];
     let file = root().join("labs/study.yaml");
     for round in 0..rounds {
         eprintln!("bench: round {} of {rounds}", round + 1);
-        bare.push(bare_milliseconds()?);
+        let (loaded_at, attached_at) = bare_milliseconds()?;
+        bare.push(loaded_at);
+        attached.push(attached_at);
         let timing = cycle(&file, "bench-up")?;
         up.push(timing.up);
         again.push(timing.again);
@@ -59,8 +56,20 @@ fn study(rounds: usize) -> Result<Table> {
             to.into(),
         ]);
     };
-    row("bare netlink calls and programs", &bare, &bare, "itself");
-    row("labctl up", &up, &bare, "bare");
+    row(
+        "bare netlink calls, programs loaded",
+        &bare,
+        &bare,
+        "itself",
+    );
+    row(
+        "the same, programs attached too",
+        &attached,
+        &bare,
+        "loaded",
+    );
+    row("labctl up", &up, &bare, "loaded");
+    row("labctl up", &up, &attached, "attached");
     row("labctl up, nothing to do", &again, &up, "labctl up");
     row("labctl down", &down, &up, "labctl up");
     row("`ip` commands, 4 hosts and a bridge", &ip, &up, "labctl up");
@@ -108,12 +117,13 @@ fn cycle(file: &Path, name: &str) -> Result<Cycle> {
     cycle.map(|(up, again)| Cycle { up, again, down })
 }
 
-/// The example measures itself, without its own start and clean-up.
-fn bare_milliseconds() -> Result<f64> {
+/// Until the programs are loaded, and until they are attached. The example
+/// measures itself, without its own start and clean-up.
+fn bare_milliseconds() -> Result<(f64, f64)> {
     let text = output(&mut command(release("examples/bare_up")))?;
-    text.trim()
-        .parse()
-        .with_context(|| format!("bare_up printed {text:?}, not a number"))
+    text.split_once(' ')
+        .and_then(|(loaded, attached)| Some((loaded.parse().ok()?, attached.trim().parse().ok()?)))
+        .with_context(|| format!("bare_up printed {text:?}, not two numbers"))
 }
 
 fn write_lab(size: usize) -> Result<PathBuf> {

@@ -1,0 +1,7 @@
+//! Loading programs takes root; without it these tests fail.
+
+mod fragments;
+mod icmp;
+mod icmp_errors;
+mod mappings;
+mod masquerade;

@@ -1,0 +1,252 @@
+//! The object that labs load, verified by this kernel, with maps of its own: what
+//! it does with one packet at a time (`BPF_PROG_TEST_RUN`).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use lab_datapath_common::conntrack::CtEntry;
+use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
+use lab_datapath_common::maps::{self, MetricsKey, MetricsValue};
+use lab_datapath_common::nat::NatEntry;
+use lab_datapath_common::settings::{Device, Settings, flag};
+use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple, protocol};
+
+const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../prebuilt/datapath.bpf.o");
+
+/// A pod of this node.
+pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 10);
+/// A pod of this node that is exempt by flag.
+pub(crate) const EXEMPT_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 11);
+/// A pod of another node.
+pub(crate) const REMOTE_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 2, 20);
+/// This node, on the managed device.
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 100);
+/// Another node of the cluster.
+pub(crate) const REMOTE_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 101);
+/// Neither pod nor node.
+pub(crate) const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+/// The pod's `eth0`.
+pub(crate) const POD_MAC: [u8; 6] = [2, 0, 0, 0, 1, 10];
+/// The node's end of the pod's veth.
+pub(crate) const LXC_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+
+/// Where a test run takes place unless told otherwise: loopback, which has this
+/// index in every network namespace.
+const LOOPBACK: u32 = 1;
+/// A pod's veth. Nothing is sent there: a run ends with the program.
+const LXC_IFINDEX: u32 = 4242;
+
+/// What a program did with a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// On to the stack, as this frame.
+    Passed(Vec<u8>),
+    /// Into the pod's namespace, as this frame.
+    Redirected(Vec<u8>),
+    /// Dropped.
+    Dropped,
+}
+
+/// The loaded programs.
+pub(crate) struct Datapath {
+    ebpf: Ebpf,
+}
+
+impl Datapath {
+    /// Loads and fills the maps as an agent would for a node that masquerades what
+    /// leaves the pods' network. Forwarding is left to the stack.
+    pub(crate) fn masquerading() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// As [`Datapath::masquerading`], with other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings {
+            flags: flag::MASQUERADE
+                | flag::EXCLUSION
+                | flag::FRAGMENT_TRACKING
+                | flag::HOST_LEGACY_ROUTING,
+            exclusion: Ipv4Addr::new(10, 244, 0, 0).into(),
+            exclusion_mask: Ipv4Addr::new(255, 255, 0, 0).into(),
+            port_min: 32768,
+            port_max: 65535,
+        };
+        change(&mut settings);
+        let mut datapath = Self { ebpf: load() };
+        datapath.settings(settings);
+        datapath.device(NODE);
+        datapath.endpoint(POD, 0);
+        datapath.endpoint(EXEMPT_POD, endpoint::flag::NO_SNAT);
+        datapath.identity(NODE, identity::HOST);
+        datapath.identity(REMOTE_NODE, identity::REMOTE_NODE);
+        datapath
+    }
+
+    /// Runs one packet through a program.
+    pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Outcome {
+        let program: &mut SchedClassifier = self
+            .ebpf
+            .program_mut(program)
+            .expect("the object has the program")
+            .try_into()
+            .expect("every program is a classifier");
+        let mut out = vec![0; frame.len() + 256];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .expect("the kernel runs the program");
+        out.truncate(result.data_size_out as usize);
+        // TC_ACT_UNSPEC, TC_ACT_SHOT and TC_ACT_REDIRECT of linux/pkt_cls.h.
+        match result.return_value.cast_signed() {
+            -1 => Outcome::Passed(out),
+            2 => Outcome::Dropped,
+            7 => Outcome::Redirected(out),
+            other => panic!("the program returned {other}, which none of its actions is"),
+        }
+    }
+
+    pub(crate) fn settings(&mut self, settings: Settings) {
+        let mut map: Array<_, Settings> = self.map(maps::RUNTIME_CONFIG);
+        map.set(0, settings, 0).expect("index 0 is there");
+    }
+
+    /// Gives the managed device another address.
+    pub(crate) fn device(&mut self, address: Ipv4Addr) {
+        let device = Device {
+            address: address.into(),
+            ..Device::default()
+        };
+        let mut map: HashMap<_, u32, Device> = self.map(maps::DEVICES);
+        map.insert(LOOPBACK, device, 0).expect("the map has room");
+    }
+
+    fn endpoint(&mut self, address: Ipv4Addr, flags: u32) {
+        let endpoint = Endpoint {
+            ifindex: LXC_IFINDEX,
+            flags,
+            mac: POD_MAC,
+            node_mac: LXC_MAC,
+            ..Endpoint::default()
+        };
+        let mut map: HashMap<_, Address, Endpoint> = self.map(maps::LXC);
+        map.insert(Address::from(address), endpoint, 0)
+            .expect("the map has room");
+    }
+
+    fn identity(&mut self, address: Ipv4Addr, identity: u32) {
+        let mut map: LpmTrie<_, Address, IpcacheEntry> = self.map(maps::IPCACHE);
+        let key = Key::new(32, Address::from(address));
+        map.insert(&key, IpcacheEntry { identity }, 0)
+            .expect("the map has room");
+    }
+
+    /// Puts a prefix on the ip-masq-agent's list.
+    pub(crate) fn non_masquerade(&mut self, address: Ipv4Addr, prefix_length: u32) {
+        let mut map: LpmTrie<_, Address, u8> = self.map(maps::IPMASQ_V4);
+        let key = Key::new(prefix_length, Address::from(address));
+        map.insert(&key, 0, 0).expect("the map has room");
+    }
+
+    /// The NAT entry under a key.
+    pub(crate) fn nat(&mut self, key: &Tuple) -> Option<NatEntry> {
+        let map: HashMap<_, Tuple, NatEntry> = self.map(maps::SNAT_V4_EXTERNAL);
+        map.get(key, 0).ok()
+    }
+
+    /// Every NAT entry.
+    pub(crate) fn nat_entries(&mut self) -> Vec<(Tuple, NatEntry)> {
+        let map: HashMap<_, Tuple, NatEntry> = self.map(maps::SNAT_V4_EXTERNAL);
+        let entries: Result<_, _> = map.iter().collect();
+        entries.expect("nothing else changes the map")
+    }
+
+    /// Removes a NAT entry, as LRU eviction does.
+    pub(crate) fn evict(&mut self, key: &Tuple) {
+        let mut map: HashMap<_, Tuple, NatEntry> = self.map(maps::SNAT_V4_EXTERNAL);
+        map.remove(key).expect("the entry is there");
+    }
+
+    /// The conntrack entry under a key.
+    pub(crate) fn conntrack(&mut self, key: &Tuple) -> Option<CtEntry> {
+        let name = match key.protocol {
+            protocol::TCP => maps::CT4_GLOBAL,
+            _ => maps::CT_ANY4_GLOBAL,
+        };
+        let map: HashMap<_, Tuple, CtEntry> = self.map(name);
+        map.get(key, 0).ok()
+    }
+
+    /// Packets that were dropped for this reason, on every CPU.
+    pub(crate) fn drops(&mut self, reason: DropReason, direction: u8) -> u64 {
+        let map: PerCpuHashMap<_, MetricsKey, MetricsValue> = self.map(maps::METRICS);
+        let key = MetricsKey {
+            reason: reason.code(),
+            direction,
+            padding: [0; 2],
+        };
+        map.get(&key, 0)
+            .map_or(0, |values| values.iter().map(|value| value.count).sum())
+    }
+
+    fn map<'a, M>(&'a mut self, name: &str) -> M
+    where
+        M: TryFrom<&'a mut Map, Error: std::fmt::Debug>,
+    {
+        self.ebpf
+            .map_mut(name)
+            .expect("the object has the map")
+            .try_into()
+            .expect("the map has this layout")
+    }
+}
+
+/// The tuple of a packet from one socket to another.
+pub(crate) fn tuple(
+    protocol: u8,
+    direction: Direction,
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+) -> Tuple {
+    Tuple {
+        source: (*from.ip()).into(),
+        destination: (*to.ip()).into(),
+        source_port: Port::new(from.port()),
+        destination_port: Port::new(to.port()),
+        protocol,
+        direction: direction as u8,
+        padding: [0; 2],
+    }
+}
+
+/// Maps are as small as the tests allow: a full one of each kind takes hundreds
+/// of MiB.
+fn load() -> Ebpf {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "this test loads eBPF programs: run it as root"
+    );
+    let mut loader = EbpfLoader::new();
+    for name in [
+        maps::SNAT_V4_EXTERNAL,
+        maps::CT4_GLOBAL,
+        maps::CT_ANY4_GLOBAL,
+        maps::IPV4_FRAG_DATAGRAMS,
+    ] {
+        loader.map_max_entries(name, 4096);
+    }
+    let mut ebpf = loader.load(OBJECT).expect("the object is well-formed");
+    for (name, program) in ebpf.programs_mut() {
+        let program: &mut SchedClassifier =
+            program.try_into().expect("every program is a classifier");
+        program
+            .load()
+            .unwrap_or_else(|error| panic!("the verifier refused {name}: {error:?}"));
+    }
+    ebpf
+}

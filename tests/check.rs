@@ -50,6 +50,35 @@ mod as_root {
     }
 
     #[test]
+    fn captures_of_a_failed_check_are_kept_until_the_lab_goes_down() {
+        let lab = Lab::study();
+        let object = root().join("datapath/prebuilt/passthrough.bpf.o");
+        lab.with_file("up", &["--datapath-object", &object.to_string_lossy()])
+            .exits(0);
+        let only = [
+            "--only",
+            "pod-to-router-takes-the-node-address",
+            "-o",
+            "json",
+        ];
+        let report = lab.run("check", &only).exits(1).stdout;
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let folder = report["checks"][0]["captures"].as_str().expect("a folder");
+        let router = std::path::Path::new(folder).join("router.pcap");
+        let tcpdump = std::process::Command::new("tcpdump")
+            .arg("-nnr")
+            .arg(&router)
+            .output();
+        let printed = String::from_utf8(tcpdump.expect("tcpdump").stdout).expect("text");
+        assert!(
+            printed.contains("192.168.10.200: ICMP echo request"),
+            "{printed}"
+        );
+        lab.run("down", &[]).exits(0);
+        assert!(!router.exists());
+    }
+
+    #[test]
     fn nothing_run_is_not_a_pass() {
         let lab = Lab::study();
         lab.up();

@@ -146,4 +146,29 @@ mod as_root {
             .complains(&one.name)
             .complains(&two.name);
     }
+
+    #[test]
+    fn two_runs_on_one_lab_take_turns() {
+        let lab = Lab::study();
+        let runs = std::thread::scope(|scope| {
+            let run = || scope.spawn(|| lab.up());
+            [run(), run()].map(|run| run.join().expect("up succeeds").stdout)
+        });
+        let idle = format!("lab {} is up to date: nothing to do\n", lab.name);
+        assert_eq!(
+            runs.iter().filter(|stdout| **stdout == idle).count(),
+            1,
+            "{runs:?}"
+        );
+    }
+
+    #[test]
+    fn an_object_for_agents_that_run_already_is_pointed_out() {
+        let lab = Lab::study();
+        lab.up();
+        let object = crate::lab::root().join("datapath/prebuilt/passthrough.bpf.o");
+        lab.with_file("up", &["--datapath-object", &object.to_string_lossy()])
+            .exits(0)
+            .complains("--datapath-object changes nothing");
+    }
 }

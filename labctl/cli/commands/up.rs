@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use lab_model::plan::{Action, Plan, Step};
+
 use super::check;
 use crate::args::UpArgs;
 use crate::exit::{Exit, Failure};
@@ -14,6 +16,7 @@ use crate::sources;
 pub(crate) fn run(args: UpArgs, quiet: bool) -> Result<Exit, Failure> {
     let began = Instant::now();
     let sources = sources::read(&args.lab.file, args.lab.name.as_deref())?;
+    let given = args.datapath.datapath_object.is_some();
     let netns = provider(args.datapath.datapath_object)?;
     let interrupt = Interrupt::listen()?;
     interrupt.would_leave(format!(
@@ -22,6 +25,12 @@ pub(crate) fn run(args: UpArgs, quiet: bool) -> Result<Exit, Failure> {
     ));
     let live = LiveLab::lock(netns, sources, &interrupt)?;
     let plan = live.plan()?;
+    if given && !starts_agents(&plan) {
+        eprintln!(
+            "warning: every node agent runs already, so --datapath-object changes nothing; \
+             take the lab down first"
+        );
+    }
     let progress = Progress::new(plan.steps.len(), quiet);
     live.execute(&plan, &interrupt, &progress)?;
     drop(progress);
@@ -33,6 +42,12 @@ pub(crate) fn run(args: UpArgs, quiet: bool) -> Result<Exit, Failure> {
     } else {
         Ok(Exit::Success)
     }
+}
+
+/// Programs are loaded by an agent when it starts.
+fn starts_agents(plan: &Plan) -> bool {
+    let starts = |step: &Step| matches!(step.action, Action::StartAgent { .. });
+    plan.steps.iter().any(starts)
 }
 
 fn summary(live: &LiveLab, nothing: bool, began: Instant) -> String {

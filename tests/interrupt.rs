@@ -59,16 +59,35 @@ mod as_root {
         lab.up();
         let idle = processes_of(&lab.name).count();
         let check = start(&["check", "masquerade", "--twins", "--lab", &lab.name]);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while processes_of(&lab.name).count() == idle {
-            assert!(Instant::now() < deadline, "no capture was started");
-            std::thread::yield_now();
-        }
+        wait_until(|| processes_of(&lab.name).count() > idle);
         interrupt(check)
             .exits(130)
             .prints("not run")
             .complains("interrupted");
         lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
         assert_eq!(processes_of(&lab.name).count(), idle, "captures run on");
+    }
+
+    #[test]
+    fn a_killed_check_leaves_nothing_running_and_up_mends_the_rest() {
+        let lab = Lab::study();
+        lab.up();
+        let idle = processes_of(&lab.name).count();
+        let mut check = start(&["check", "masquerade", "--twins", "--lab", &lab.name]);
+        wait_until(|| processes_of(&lab.name).count() > idle);
+        check.kill().expect("labctl is ours");
+        check.wait().expect("labctl is ours");
+        wait_until(|| processes_of(&lab.name).count() == idle);
+        lab.up();
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+    }
+
+    #[track_caller]
+    fn wait_until(condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !condition() {
+            assert!(Instant::now() < deadline, "nothing came of it in a minute");
+            std::thread::yield_now();
+        }
     }
 }

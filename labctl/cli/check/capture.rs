@@ -20,6 +20,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::command::end_with_us;
 use super::wait::{Bell, Unmet, lock};
 use super::words::{Counts, Words};
 use crate::interrupt::Interrupt;
@@ -107,6 +108,7 @@ impl Capture {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        end_with_us(&mut command);
         let mut child = command.spawn().map_err(CaptureError::Start)?;
         let pcap = Arc::new(Mutex::new(Vec::new()));
         let words = Arc::new(Mutex::new(Words::default()));

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab_providers::netns::ProviderError;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -69,6 +70,7 @@ pub(super) fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
+    end_with_us(&mut command);
     let mut child = command.spawn().map_err(|source| CommandError::Start {
         program: program.clone(),
         source,
@@ -102,6 +104,16 @@ pub(super) fn run(
         stdout: stdout.text(),
         stderr: stderr.text(),
     })
+}
+
+/// Has the command end when the calling thread does, however that ends: a killed
+/// check leaves nothing running in the lab. (prctl(2): programs with capabilities of
+/// their own, as ping is, are exempt; they end by themselves.)
+pub(super) fn end_with_us(command: &mut Command) {
+    let ask = || prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
+    // SAFETY: between fork and exec it makes one system call, and touches no memory
+    // that another thread could have left in the middle of a change.
+    unsafe { command.pre_exec(ask) };
 }
 
 fn reap(child: &mut Child) -> io::Result<ExitStatus> {

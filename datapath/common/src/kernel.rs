@@ -127,6 +127,19 @@ pub trait Maps {
     /// are dropped with their own reason.
     fn remember_fragment(&self, key: &FragmentKey, ports: &Ports);
 
+    /// Makes up to `times` attempts, until one returns true; returns how many were
+    /// made. In the kernel that is one call of a helper, whose callback is verified
+    /// once: a loop in the program would be verified try by try, with all that
+    /// follows each.
+    fn attempts<F: FnMut() -> bool>(&self, times: u32, mut attempt: F) -> u32 {
+        for made in 1..=times {
+            if attempt() {
+                return made;
+            }
+        }
+        times
+    }
+
     /// Counts how many retries an allocation took.
     fn count_retries(&self, retries: u32);
     /// Wakes the agent's garbage collection.

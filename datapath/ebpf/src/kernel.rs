@@ -1,5 +1,6 @@
 //! [`Maps`] as the kernel has them, and the actions that programs end with.
 
+use core::ffi::c_void;
 use core::mem;
 
 use aya_ebpf::bindings::{
@@ -8,8 +9,8 @@ use aya_ebpf::bindings::{
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_redirect_neigh,
-    bpf_redirect_peer,
+    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
+    bpf_redirect_neigh, bpf_redirect_peer,
 };
 use lab_datapath_common::conntrack::CtEntry;
 use lab_datapath_common::endpoint::Endpoint;
@@ -98,6 +99,13 @@ fn update<R, const N: usize>(
     // the same entry; every field is an aligned word, so none is ever seen torn.
     map.get_ptr_mut(key)
         .map(|entry| change(unsafe { &mut *entry }))
+}
+
+/// One turn of `bpf_loop`: 1 ends it.
+extern "C" fn turn<F: FnMut() -> bool>(_: u32, attempt: *mut F) -> i64 {
+    // SAFETY: `attempts` passes its own closure, which outlives the loop and is
+    // reached through nothing else meanwhile.
+    i64::from(unsafe { (*attempt)() })
 }
 
 impl Maps for Skb {
@@ -220,6 +228,15 @@ impl Maps for Skb {
     #[inline(always)]
     fn remember_fragment(&self, key: &FragmentKey, ports: &Ports) {
         let _ = maps::IPV4_FRAG_DATAGRAMS.insert(key, ports, ANY);
+    }
+
+    /// `bpf_loop` is of kernel 5.17.
+    #[inline(always)]
+    fn attempts<F: FnMut() -> bool>(&self, times: u32, mut attempt: F) -> u32 {
+        let turn: extern "C" fn(u32, *mut F) -> i64 = turn::<F>;
+        // SAFETY: the callback takes what is passed for it.
+        let made = unsafe { bpf_loop(times, turn as *mut c_void, (&raw mut attempt).cast(), 0) };
+        made as u32
     }
 
     #[inline(always)]

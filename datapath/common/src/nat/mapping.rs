@@ -136,23 +136,28 @@ fn allocate<K: Kernel>(
         address: target.address,
         ..back
     };
-    let mut retries = 0;
-    // A flag beside a value that is always set: of a `Result` built here, LLVM
-    // would carry the unset half through the loop, which the verifier refuses.
+    // Flags beside a value that is always set: of a `Result` built here, LLVM
+    // would carry the unset half along, which the verifier refuses.
+    let mut is_claimed = false;
     let mut is_mapped = false;
-    while retries < COLLISION_RETRIES {
+    let tries = k.attempts(COLLISION_RETRIES, || {
         entry.port = Port::new(port);
         let key = reply_key(forward, &entry);
-        if k.nat_create(&key, &back).is_ok() {
+        // Returned from a register: read back from memory, the verifier would not
+        // know that it is 0 or 1, and a callback returns nothing else.
+        let claims = k.nat_create(&key, &back).is_ok();
+        is_claimed = claims;
+        if claims {
             is_mapped = k.nat_replace(forward, &entry).is_ok();
             if !is_mapped {
                 k.nat_delete(&key);
             }
-            break;
+        } else {
+            port = range.clamp(k.random() as u16);
         }
-        port = range.clamp(k.random() as u16);
-        retries += 1;
-    }
+        claims
+    });
+    let retries = tries - u32::from(is_claimed);
     k.count_retries(retries);
     if retries > SIGNAL_THRESHOLD {
         k.signal_nat_fill_up();

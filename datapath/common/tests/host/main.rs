@@ -1,0 +1,11 @@
+//! The datapath's packet logic on the host: the very code that the kernel runs,
+//! over byte vectors and hash maps. What is expected is built anew, byte by byte,
+//! with checksums computed from scratch.
+//!
+//! Tests named `case_N_…` are cases that Cilium's own suites have, and
+//! `bug_N_…` are cilium/cilium issues; `docs/datapath.md` lists both.
+
+mod decision;
+mod frame;
+mod host;
+mod scene;

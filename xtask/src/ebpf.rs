@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 /// The objects, one per binary of `datapath/ebpf`.
-const OBJECTS: [&str; 3] = ["datapath", "outside", "passthrough"];
+const OBJECTS: [&str; 4] = ["datapath", "outside", "passthrough", "rewind"];
 /// What the digest covers.
 const SOURCES: [&str; 3] = [
     "datapath/common/src",

@@ -16,3 +16,10 @@ pub const ALL: [&str; 4] = [FROM_CONTAINER, TO_CONTAINER, FROM_NETDEV, TO_NETDEV
 pub const OUTSIDE_IN: &str = "outside_in";
 /// Object `outside`, at egress of the world's interface towards a node.
 pub const OUTSIDE_OUT: &str = "outside_out";
+
+/// Object `rewind`, for measurements: restores the packet, then calls the program
+/// in its array `measured`.
+pub const REWIND: &str = "rewind";
+/// How much of the packet that restores, in bytes: Ethernet, IPv4 and TCP headers,
+/// and some payload.
+pub const REWOUND_BYTES: usize = 64;

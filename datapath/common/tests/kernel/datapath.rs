@@ -75,7 +75,7 @@ impl Datapath {
             port_max: 65535,
         };
         change(&mut settings);
-        let mut datapath = Self { ebpf: load() };
+        let mut datapath = Self { ebpf: load(OBJECT) };
         datapath.settings(settings);
         datapath.device(NODE);
         datapath.endpoint(POD, 0);
@@ -87,14 +87,9 @@ impl Datapath {
 
     /// Runs one packet through a program.
     pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Outcome {
-        let program: &mut SchedClassifier = self
-            .ebpf
-            .program_mut(program)
-            .expect("the object has the program")
-            .try_into()
-            .expect("every program is a classifier");
         let mut out = vec![0; frame.len() + 256];
-        let result = program
+        let result = self
+            .program(program)
             .test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
@@ -111,7 +106,11 @@ impl Datapath {
         }
     }
 
-    pub(crate) fn settings(&mut self, settings: Settings) {
+    pub(crate) fn program(&mut self, name: &str) -> &SchedClassifier {
+        classifier(&mut self.ebpf, name)
+    }
+
+    fn settings(&mut self, settings: Settings) {
         let mut map: Array<_, Settings> = self.map(maps::RUNTIME_CONFIG);
         map.set(0, settings, 0).expect("index 0 is there");
     }
@@ -224,9 +223,15 @@ pub(crate) fn tuple(
     }
 }
 
-/// Maps are as small as the tests allow: a full one of each kind takes hundreds
-/// of MiB.
-fn load() -> Ebpf {
+/// A program of a loaded object.
+pub(crate) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a SchedClassifier {
+    let program = ebpf.program(name).expect("the object has the program");
+    program.try_into().expect("every program is a classifier")
+}
+
+/// Loads an object's programs. Maps are as small as the tests allow: a full one of
+/// each kind takes hundreds of MiB.
+pub(crate) fn load(object: &[u8]) -> Ebpf {
     assert!(
         nix::unistd::geteuid().is_root(),
         "this test loads eBPF programs: run it as root"
@@ -240,7 +245,7 @@ fn load() -> Ebpf {
     ] {
         loader.map_max_entries(name, 4096);
     }
-    let mut ebpf = loader.load(OBJECT).expect("the object is well-formed");
+    let mut ebpf = loader.load(object).expect("the object is well-formed");
     for (name, program) in ebpf.programs_mut() {
         let program: &mut SchedClassifier =
             program.try_into().expect("every program is a classifier");

@@ -116,17 +116,17 @@ pub(crate) fn tcp(from: SocketAddrV4, to: SocketAddrV4, flags: u8, payload: &[u8
 }
 
 /// An ICMP echo request.
-pub(crate) fn echo_request(from: Ipv4Addr, to: Ipv4Addr, id: u16) -> Packet {
+pub(crate) fn echo_request(from: Ipv4Addr, to: Ipv4Addr, id: u16, payload: &[u8]) -> Packet {
     let [high, low] = id.to_be_bytes();
     let header = [ECHO_REQUEST, 0, 0, 0, high, low, 0, 1];
-    icmp(from, to, &[&header[..], b"abcdefgh"].concat())
+    icmp(from, to, &[&header[..], payload].concat())
 }
 
 /// An ICMP echo reply.
-pub(crate) fn echo_reply(from: Ipv4Addr, to: Ipv4Addr, id: u16) -> Packet {
+pub(crate) fn echo_reply(from: Ipv4Addr, to: Ipv4Addr, id: u16, payload: &[u8]) -> Packet {
     let [high, low] = id.to_be_bytes();
     let header = [ECHO_REPLY, 0, 0, 0, high, low, 0, 1];
-    icmp(from, to, &[&header[..], b"abcdefgh"].concat())
+    icmp(from, to, &[&header[..], payload].concat())
 }
 
 /// An ICMP "fragmentation needed" about the packet that begins with `quoted`.

@@ -26,30 +26,45 @@ fn given_id(datapath: &mut Datapath, id: u16) -> u16 {
 fn an_echo_keeps_its_free_identifier_there_and_back() {
     let mut datapath = Datapath::masquerading();
     assert_eq!(
-        datapath.run(TO_NETDEV, &echo_request(POD, WORLD, 123).frame()),
-        Outcome::Passed(echo_request(NODE, WORLD, 123).frame())
+        datapath.run(
+            TO_NETDEV,
+            &echo_request(POD, WORLD, 123, b"abcdefgh").frame()
+        ),
+        Outcome::Passed(echo_request(NODE, WORLD, 123, b"abcdefgh").frame())
     );
     assert_eq!(
-        datapath.run(FROM_NETDEV, &echo_reply(WORLD, NODE, 123).frame()),
-        Outcome::Passed(echo_reply(WORLD, POD, 123).frame())
+        datapath.run(
+            FROM_NETDEV,
+            &echo_reply(WORLD, NODE, 123, b"abcdefgh").frame()
+        ),
+        Outcome::Passed(echo_reply(WORLD, POD, 123, b"abcdefgh").frame())
     );
 }
 
 #[test]
 fn an_echo_whose_identifier_the_host_has_gets_another() {
     let mut datapath = Datapath::masquerading();
-    let hosts = echo_request(NODE, WORLD, 123).frame();
+    let hosts = echo_request(NODE, WORLD, 123, b"abcdefgh").frame();
     assert_eq!(
         datapath.run(TO_NETDEV, &hosts),
         Outcome::Passed(hosts.clone())
     );
-    let out = datapath.run(TO_NETDEV, &echo_request(POD, WORLD, 123).frame());
+    let out = datapath.run(
+        TO_NETDEV,
+        &echo_request(POD, WORLD, 123, b"abcdefgh").frame(),
+    );
     let id = given_id(&mut datapath, 123);
     assert_ne!(id, 123, "two flows have one identifier");
-    assert_eq!(out, Outcome::Passed(echo_request(NODE, WORLD, id).frame()));
     assert_eq!(
-        datapath.run(FROM_NETDEV, &echo_reply(WORLD, NODE, id).frame()),
-        Outcome::Passed(echo_reply(WORLD, POD, 123).frame())
+        out,
+        Outcome::Passed(echo_request(NODE, WORLD, id, b"abcdefgh").frame())
+    );
+    assert_eq!(
+        datapath.run(
+            FROM_NETDEV,
+            &echo_reply(WORLD, NODE, id, b"abcdefgh").frame()
+        ),
+        Outcome::Passed(echo_reply(WORLD, POD, 123, b"abcdefgh").frame())
     );
 }
 
@@ -68,7 +83,7 @@ fn case_9_a_timestamp_request_of_the_host_is_dropped() {
 #[test]
 fn an_echo_reply_nobody_asked_for_is_the_hosts() {
     let mut datapath = Datapath::masquerading();
-    let reply = echo_reply(WORLD, NODE, 77).frame();
+    let reply = echo_reply(WORLD, NODE, 77, b"abcdefgh").frame();
     assert_eq!(
         datapath.run(FROM_NETDEV, &reply),
         Outcome::Passed(reply.clone())

@@ -61,8 +61,8 @@ fn case_12_error_about_masqueraded_udp_names_the_pod() {
 #[test]
 fn case_13_error_about_a_masqueraded_echo_names_the_pod() {
     let mut datapath = Datapath::masquerading();
-    let sent = echo_request(POD, WORLD, 123);
-    let left = echo_request(NODE, WORLD, 123);
+    let sent = echo_request(POD, WORLD, 123, b"abcdefgh");
+    let left = echo_request(NODE, WORLD, 123, b"abcdefgh");
     assert_eq!(
         datapath.run(TO_NETDEV, &sent.frame()),
         Outcome::Passed(left.frame())

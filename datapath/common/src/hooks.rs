@@ -118,8 +118,9 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
                 deliver(k, &mut ip, &endpoint)
             }
             None => {
-                // A pod behind the stack: `cil_to_container` tracks the packet.
-                if k.endpoint(ip.destination).is_some() {
+                // A pod behind the stack: `cil_to_container` tracks the packet. No
+                // such program follows for what is the host's own.
+                if k.endpoint(ip.destination).is_some_and(|it| !is_host(&it)) {
                     conntrack::ensure_masqueraded(k, &tuple, tcp_flags)?;
                 } else {
                     conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;

@@ -153,5 +153,13 @@ pub(super) fn rewrite_quoted<P: Packet>(
     if quoted.protocol == protocol::UDP && packet.load::<2>(l4 + offset) == Some([0, 0]) {
         return Ok(change);
     }
-    Ok(change.and(correct(packet, l4 + offset, covered)?))
+    change = change.and(correct(packet, l4 + offset, covered)?);
+    if quoted.protocol == protocol::UDP && packet.load::<2>(l4 + offset) == Some([0, 0]) {
+        // One that comes to zero is written as 0xffff (RFC 768).
+        packet
+            .store(l4 + offset, &[0xff; 2])
+            .map_err(|_| DropReason::ChecksumL4)?;
+        change = change.and(Difference::of_word(0, 0xffff));
+    }
+    Ok(change)
 }

@@ -99,7 +99,7 @@ pub(crate) fn icmp_error(
     let quoted = cause.packet();
     let header = 20 + cause.options.len();
     let mut error = icmp(source, cause.source, kind, code);
-    error.data = quoted[..(header + payload).min(quoted.len())].to_vec();
+    error.data = quoted[..header.saturating_add(payload).min(quoted.len())].to_vec();
     error
 }
 

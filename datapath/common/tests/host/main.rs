@@ -8,4 +8,6 @@
 mod decision;
 mod frame;
 mod host;
+mod host_traffic;
+mod icmp;
 mod scene;

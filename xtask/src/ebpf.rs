@@ -19,8 +19,8 @@ use crate::command::{command, find, output, root, run};
 /// Options of `cargo xtask ebpf`.
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// Build elsewhere and compare: fails when the objects here are not what the
-    /// sources give.
+    /// Compare with what is there: fails when the sources give something else. What
+    /// another compiler built is replaced instead.
     #[arg(long)]
     check: bool,
 }
@@ -45,34 +45,89 @@ const LOCKED: [&str; 4] = [
 const RUSTFLAGS: [&str; 3] = ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
 /// Name of the record beside the objects.
 const RECORD: &str = "SOURCES.sha256";
+/// How the record's first line begins.
+const COMPILER: &str = "# built by ";
 const TARGET: &str = "bpfel-unknown-none";
 
 /// Builds the objects and their record, or with `--check` compares.
 pub(crate) fn build(options: &Options) -> Result<()> {
-    let prebuilt = root().join("datapath/prebuilt");
-    let built = compile(&Toolchain::find()?)?;
     if options.check {
-        for name in OBJECTS {
-            let file = prebuilt.join(format!("{name}.bpf.o"));
-            let here =
-                fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
-            ensure!(
-                here == fs::read(built.join(name))?,
-                "{} differs from what its sources give; `cargo xtask ebpf` builds it",
-                file.display()
-            );
-        }
-        return Ok(());
+        return rebuild_and_compare();
     }
-    fs::create_dir_all(&prebuilt)?;
+    let toolchain = Toolchain::find()?;
+    install(&compile(&toolchain)?, &toolchain.version()?)
+}
+
+/// Builds from source and compares with what the repository has. Another compiler
+/// than recorded gives other bytes: then its objects are installed, so that the
+/// tests which follow test them.
+///
+/// # Errors
+/// The objects here are not what their sources give, or the build failed.
+pub(crate) fn rebuild_and_compare() -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    let built = compile(&toolchain)?;
+    let Some(name) = first_difference(&built)? else {
+        return Ok(());
+    };
+    let here = toolchain.version()?;
+    let recorded = recorded_compiler()?;
+    ensure!(
+        here != recorded,
+        "{} differs from what its sources give; `cargo xtask ebpf` builds it",
+        prebuilt(name).display()
+    );
+    eprintln!(
+        "ebpf: datapath/prebuilt was built by {recorded}; this is {here}. The tests run with \
+         what it built, which is in datapath/prebuilt now"
+    );
+    install(&built, &here)
+}
+
+/// The first object that differs from the one in the repository.
+fn first_difference(built: &Path) -> Result<Option<&'static str>> {
     for name in OBJECTS {
-        let to = prebuilt.join(format!("{name}.bpf.o"));
+        let file = prebuilt(name);
+        let here = fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
+        let file = built.join(name);
+        let there =
+            fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
+        if here != there {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn prebuilt(name: &str) -> PathBuf {
+    root().join(format!("datapath/prebuilt/{name}.bpf.o"))
+}
+
+fn install(built: &Path, compiler: &str) -> Result<()> {
+    let folder = root().join("datapath/prebuilt");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    for name in OBJECTS {
+        let to = prebuilt(name);
         fs::copy(built.join(name), &to)
             .with_context(|| format!("failed to write {}", to.display()))?;
     }
-    fs::write(prebuilt.join(RECORD), record(root())?)?;
-    eprintln!("ebpf: {} objects in {}", OBJECTS.len(), prebuilt.display());
+    let file = folder.join(RECORD);
+    let text = format!("{COMPILER}{compiler}\n{}", record(root())?);
+    fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
+    eprintln!("ebpf: {} objects in {}", OBJECTS.len(), folder.display());
     Ok(())
+}
+
+/// Who built the objects in the repository, from the record's first line.
+fn recorded_compiler() -> Result<String> {
+    let file = root().join("datapath/prebuilt").join(RECORD);
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let line = text.lines().next().unwrap_or_default();
+    let compiler = line
+        .strip_prefix(COMPILER)
+        .with_context(|| format!("{} does not begin with {COMPILER:?}", file.display()))?;
+    Ok(compiler.to_owned())
 }
 
 /// A compiler that can build for the kernel.
@@ -137,6 +192,18 @@ impl Toolchain {
             .env_remove("CARGO")
             .env_remove("RUSTFLAGS");
         cargo
+    }
+
+    /// Compiler and linker, which together decide what bytes come out.
+    fn version(&self) -> Result<String> {
+        let rustc = match self {
+            Self::Nightly { .. } => {
+                output(command("rustup").args(["run", "nightly", "rustc", "--version"]))?
+            }
+            Self::Debian { .. } => output(command("/usr/bin/rustc").arg("--version"))?,
+        };
+        let linker = output(command("bpf-linker").arg("--version"))?;
+        Ok(format!("{}, {}", rustc.trim(), linker.trim()))
     }
 
     fn library_sources(&self) -> PathBuf {
@@ -204,7 +271,7 @@ fn remapped(toolchain: &Toolchain) -> Vec<String> {
 fn record(root: &Path) -> Result<String> {
     let mut record = format!("{}  sources\n", source_digest(root)?);
     for name in OBJECTS {
-        let file = root.join(format!("datapath/prebuilt/{name}.bpf.o"));
+        let file = prebuilt(name);
         let object =
             fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
         writeln!(record, "{}  {name}.bpf.o", hex(&Sha256::digest(object)))?;
@@ -271,6 +338,9 @@ mod tests {
     fn prebuilt_objects_come_from_these_sources() {
         let file = root().join("datapath/prebuilt").join(RECORD);
         let recorded = fs::read_to_string(&file).expect("the record is in the repository");
+        let (_, recorded) = recorded
+            .split_once('\n')
+            .expect("the first line names the compiler");
         assert_eq!(
             recorded,
             record(root()).expect("sources and objects are readable"),

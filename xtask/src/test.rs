@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::command::{command, is_root, run};
-use crate::setup;
+use crate::{ebpf, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -36,6 +36,7 @@ pub(crate) fn everything(options: &Options) -> Result<()> {
         "warnings",
     ]))?;
     run(command("cargo").args(["deny", "check", "licenses", "bans", "sources"]))?;
+    ebpf::rebuild_and_compare()?;
     let tally = cargo_test()?;
     for target in FUZZ_TARGETS.iter().filter(|_| options.fuzz > 0) {
         fuzz(target, options.fuzz)?;

@@ -10,7 +10,7 @@ use crate::scene::{NODE, POD, START, WORLD, node, source_of, tuple};
 fn case_7_udp_from_the_host_keeps_its_port_and_is_tracked() {
     let node = node();
     let sent = udp((NODE, 50_000), (WORLD, 53));
-    assert_eq!(node.from_host(&sent), Ok(sent.frame()));
+    assert_eq!(node.host_sends(&sent), Ok(sent.frame()));
     let flow = tuple(17, (NODE, 50_000), (WORLD, 53), Direction::Out);
     assert_eq!(node.tracked(flow).map(|it| it.tx_packets), Some(1));
     let entry = node.mapped(flow).expect("reserved");
@@ -23,7 +23,7 @@ fn rule_1_ports_below_the_range_are_nobodys_business() {
     let node = node();
     for (port, entries) in [(32_767, 0), (32_768, 2)] {
         let sent = udp((NODE, port), (WORLD, 53));
-        assert_eq!(node.from_host(&sent), Ok(sent.frame()));
+        assert_eq!(node.host_sends(&sent), Ok(sent.frame()));
         assert_eq!(node.nat.borrow().len(), entries, "port {port}");
     }
 }
@@ -33,16 +33,16 @@ fn case_9_an_icmp_timestamp_of_the_host_is_dropped() {
     let node = node();
     let sent = icmp(NODE, WORLD, TIMESTAMP, 0);
     let dropped = Err(DropReason::NatUnsupportedProtocol);
-    assert_eq!(node.from_host(&sent), dropped);
+    assert_eq!(node.host_sends(&sent), dropped);
 }
 
 #[test]
 fn the_host_gives_way_to_a_pod_that_has_the_port() {
     let node = node();
     let pod = udp((POD, 50_000), (WORLD, 53));
-    node.from_pod(&pod).expect("passes");
+    node.pod_sends(&pod).expect("passes");
     let host = udp((NODE, 50_000), (WORLD, 53));
-    let left = node.from_host(&host).expect("passes");
+    let left = node.host_sends(&host).expect("passes");
     let (address, port) = source_of(&left);
     assert_eq!(address, NODE);
     assert_ne!(port, 50_000);
@@ -57,9 +57,9 @@ fn the_host_gives_way_to_a_pod_that_has_the_port() {
 fn a_pod_gives_way_to_the_host_that_has_the_port() {
     let node = node();
     let host = tcp((NODE, 50_000), (WORLD, 80), SYN);
-    node.from_host(&host).expect("passes");
+    node.host_sends(&host).expect("passes");
     let pod = tcp((POD, 50_000), (WORLD, 80), SYN);
-    let left = node.from_pod(&pod).expect("passes");
+    let left = node.pod_sends(&pod).expect("passes");
     assert_ne!(source_of(&left).1, 50_000);
 }
 
@@ -69,9 +69,9 @@ fn a_pod_gives_way_to_the_host_that_has_the_port() {
 fn a_connection_of_the_host_closes_with_the_fin_of_both_sides() {
     let node = node();
     let host = |flags| tcp((NODE, 50_000), (WORLD, 80), flags);
-    node.from_host(&host(SYN)).expect("passes");
+    node.host_sends(&host(SYN)).expect("passes");
     node.arrives(&host(SYN | ACK).reply()).expect("passes");
-    node.from_host(&host(FIN | ACK)).expect("passes");
+    node.host_sends(&host(FIN | ACK)).expect("passes");
     node.arrives(&host(FIN | ACK).reply()).expect("passes");
     let flow = tuple(6, (NODE, 50_000), (WORLD, 80), Direction::Out);
     let entry = node.tracked(flow).expect("tracked");
@@ -85,7 +85,7 @@ fn a_connection_of_the_host_closes_with_the_fin_of_both_sides() {
 fn a_ping_of_the_host_keeps_its_identifier() {
     let node = node();
     let sent = echo_request((NODE, 123), WORLD);
-    assert_eq!(node.from_host(&sent), Ok(sent.frame()));
+    assert_eq!(node.host_sends(&sent), Ok(sent.frame()));
     assert_eq!(node.arrives(&sent.reply()), Ok(sent.reply().frame()));
     let flow = tuple(1, (NODE, 123), (WORLD, 0), Direction::Out);
     let counts = node.tracked(flow).map(|it| (it.tx_packets, it.rx_packets));

@@ -15,7 +15,7 @@ fn translated(node: &Node, sent: &Datagram, port: u16) -> Datagram {
     let first = u32::from(port - 32_768) * 2;
     node.draws.borrow_mut().push_back(first);
     let outside = sent.clone().from((NODE, port));
-    assert_eq!(node.from_pod(sent), Ok(outside.frame()));
+    assert_eq!(node.pod_sends(sent), Ok(outside.frame()));
     outside
 }
 
@@ -55,7 +55,7 @@ fn case_13_frag_needed_about_an_echo_reaches_the_pod() {
     node.draws.borrow_mut().push_back(40_000);
     let sent = echo_request((POD, 123), WORLD);
     let outside = sent.clone().from((NODE, 40_000));
-    assert_eq!(node.from_pod(&sent), Ok(outside.frame()));
+    assert_eq!(node.pod_sends(&sent), Ok(outside.frame()));
     reaches_the_pod(&node, &outside, &sent, usize::MAX);
 }
 
@@ -66,7 +66,7 @@ fn case_15_frag_needed_sent_by_a_pod_leaves_as_the_node() {
     let outside = translated(&node, &sent, 32_768);
     let leaving = icmp_error(POD, DEST_UNREACH, FRAG_NEEDED, &sent.reply(), 28);
     let expected = icmp_error(NODE, DEST_UNREACH, FRAG_NEEDED, &outside.reply(), 28);
-    assert_eq!(node.from_pod(&leaving), Ok(expected.frame()));
+    assert_eq!(node.pod_sends(&leaving), Ok(expected.frame()));
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn case_15_also_about_an_echo_reply() {
     node.take(1, (WORLD, 0), 123);
     node.draws.borrow_mut().push_back(40_000);
     let sent = echo_request((POD, 123), WORLD);
-    node.from_pod(&sent).expect("passes");
+    node.pod_sends(&sent).expect("passes");
     let leaving = icmp_error(POD, TIME_EXCEEDED, 1, &echo_reply(WORLD, (POD, 123)), 28);
     let outside = echo_reply(WORLD, (NODE, 40_000));
     let expected = icmp_error(NODE, TIME_EXCEEDED, 1, &outside, 28);
-    assert_eq!(node.from_pod(&leaving), Ok(expected.frame()));
+    assert_eq!(node.pod_sends(&leaving), Ok(expected.frame()));
 }
 
 /// Routers may quote no more than eight bytes of TCP: ports, but no checksum.
@@ -165,7 +165,7 @@ fn an_error_about_no_translated_flow_stays_as_it_is() {
         "no ports to look up"
     );
     let error = icmp_error(POD, DEST_UNREACH, 3, &udp((WORLD, 53), (POD, 9999)), 64);
-    assert_eq!(node.from_pod(&error), Ok(error.frame()));
+    assert_eq!(node.pod_sends(&error), Ok(error.frame()));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn an_unknown_code_from_a_pod_is_dropped_and_from_outside_left() {
     let node = node();
     for (kind, code) in [(DEST_UNREACH, 16), (TIME_EXCEEDED, 2)] {
         let error = icmp_error(POD, kind, code, &udp((WORLD, 53), (POD, 9999)), 64);
-        assert_eq!(node.from_pod(&error), Err(DropReason::UnknownIcmpCode));
+        assert_eq!(node.pod_sends(&error), Err(DropReason::UnknownIcmpCode));
         let error = icmp_error(ROUTER, kind, code, &udp((NODE, 40_000), (WORLD, 53)), 64);
         assert_eq!(node.arrives(&error), Ok(error.frame()));
     }
@@ -184,11 +184,15 @@ fn other_types_from_a_pod_are_dropped_redirects_and_stray_replies_pass() {
     let node = node();
     for kind in [TIMESTAMP, 4, 9, 10, 12, 14, 17, 42] {
         let dropped = Err(DropReason::NatUnsupportedProtocol);
-        assert_eq!(node.from_pod(&icmp(POD, WORLD, kind, 0)), dropped, "{kind}");
+        assert_eq!(
+            node.pod_sends(&icmp(POD, WORLD, kind, 0)),
+            dropped,
+            "{kind}"
+        );
     }
     for kind in [REDIRECT, ECHO_REPLY] {
         let sent = icmp(POD, WORLD, kind, 0);
-        assert_eq!(node.from_pod(&sent), Ok(sent.frame()), "{kind}");
+        assert_eq!(node.pod_sends(&sent), Ok(sent.frame()), "{kind}");
     }
 }
 
@@ -196,7 +200,7 @@ fn other_types_from_a_pod_are_dropped_redirects_and_stray_replies_pass() {
 fn other_types_towards_a_pod_that_stay_in_the_cluster_are_not_dropped() {
     let node = node();
     let sent = icmp(POD, crate::scene::REMOTE_POD, TIMESTAMP, 0);
-    assert_eq!(node.from_pod(&sent), Ok(sent.frame()));
+    assert_eq!(node.pod_sends(&sent), Ok(sent.frame()));
 }
 
 #[test]
@@ -205,7 +209,7 @@ fn an_echo_keeps_any_identifier_also_below_the_port_range() {
     for id in [0, 1, 123, 32_767, 65_535] {
         let sent = echo_request((POD, id), WORLD);
         let outside = sent.clone().from((NODE, id));
-        assert_eq!(node.from_pod(&sent), Ok(outside.frame()), "id {id}");
+        assert_eq!(node.pod_sends(&sent), Ok(outside.frame()), "id {id}");
         assert_eq!(node.arrives(&outside.reply()), Ok(sent.reply().frame()));
     }
 }
@@ -215,8 +219,8 @@ fn two_pods_with_one_identifier_get_their_own_replies() {
     let node = node();
     let first = echo_request((POD, 7), WORLD);
     let second = echo_request((crate::scene::NEIGHBOUR_POD, 7), WORLD);
-    node.from_pod(&first).expect("passes");
-    let left = node.from_pod(&second).expect("passes");
+    node.pod_sends(&first).expect("passes");
+    let left = node.pod_sends(&second).expect("passes");
     let (_, id) = source_of(&left);
     assert_ne!(id, 7);
     let reply = echo_reply(WORLD, (NODE, id));
@@ -231,14 +235,17 @@ fn a_reply_to_the_worlds_ping_keeps_the_pod_address() {
     let node = node();
     let request = echo_request((WORLD, 7), POD);
     node.arrives(&request).expect("passes");
-    assert_eq!(node.from_pod(&request.reply()), Ok(request.reply().frame()));
+    assert_eq!(
+        node.pod_sends(&request.reply()),
+        Ok(request.reply().frame())
+    );
 }
 
 /// So that the agent's collector can tell (cilium/cilium#12625 is tested with it).
 #[test]
 fn an_echo_lives_sixty_seconds_in_conntrack() {
     let node = node();
-    node.from_pod(&echo_request((POD, 7), WORLD))
+    node.pod_sends(&echo_request((POD, 7), WORLD))
         .expect("passes");
     let flow = tuple(1, (POD, 7), (WORLD, 0), Direction::Out);
     assert_eq!(node.tracked(flow).map(|it| it.lifetime), Some(START + 60));
@@ -249,5 +256,5 @@ fn an_icmp_header_cut_short_is_dropped() {
     let node = node();
     let mut sent = icmp(POD, WORLD, 8, 0).frame();
     sent.truncate(14 + 20 + 7);
-    assert_eq!(node.frame_from_pod(sent), Err(DropReason::InvalidPacket));
+    assert_eq!(node.pod_sends_frame(sent), Err(DropReason::InvalidPacket));
 }

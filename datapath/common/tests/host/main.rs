@@ -5,9 +5,16 @@
 //! Tests named `case_N_…` are cases that Cilium's own suites have, and
 //! `bug_N_…` are cilium/cilium issues; `docs/datapath.md` lists both.
 
+mod allocation;
+mod conntrack;
 mod decision;
+mod forwarding;
+mod fragments;
 mod frame;
 mod host;
 mod host_traffic;
 mod icmp;
+mod one_to_one;
+mod refusals;
+mod round_trip;
 mod scene;

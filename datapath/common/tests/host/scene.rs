@@ -112,43 +112,43 @@ impl Node {
         self.now.set(self.now.get() + seconds);
     }
 
-    pub(crate) fn from_container(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+    pub(crate) fn cil_from_container(&self, skb: &mut Skb) -> Result<Action, DropReason> {
         hooks::from_container(&mut Host { node: self, skb })
     }
 
-    pub(crate) fn to_container(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+    pub(crate) fn cil_to_container(&self, skb: &mut Skb) -> Result<Action, DropReason> {
         hooks::to_container(&mut Host { node: self, skb })
     }
 
-    pub(crate) fn from_netdev(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+    pub(crate) fn cil_from_netdev(&self, skb: &mut Skb) -> Result<Action, DropReason> {
         hooks::from_netdev(&mut Host { node: self, skb })
     }
 
-    pub(crate) fn to_netdev(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+    pub(crate) fn cil_to_netdev(&self, skb: &mut Skb) -> Result<Action, DropReason> {
         hooks::to_netdev(&mut Host { node: self, skb })
     }
 
     /// A pod's frame through the stack and out of `eth1`.
-    pub(crate) fn frame_from_pod(&self, frame: Vec<u8>) -> Sent {
+    pub(crate) fn pod_sends_frame(&self, frame: Vec<u8>) -> Sent {
         let mut skb = Skb::new(frame, LXC);
-        assert_eq!(self.from_container(&mut skb)?, Action::Continue);
+        assert_eq!(self.cil_from_container(&mut skb)?, Action::Continue);
         self.frame_leaves(skb.frame)
     }
 
     /// What a pod sends, through the stack and out of `eth1`.
-    pub(crate) fn from_pod(&self, datagram: &Datagram) -> Sent {
-        self.frame_from_pod(datagram.frame())
+    pub(crate) fn pod_sends(&self, datagram: &Datagram) -> Sent {
+        self.pod_sends_frame(datagram.frame())
     }
 
     /// A frame out of `eth1`.
     pub(crate) fn frame_leaves(&self, frame: Vec<u8>) -> Sent {
         let mut skb = Skb::new(frame, ETH1);
-        assert_eq!(self.to_netdev(&mut skb)?, Action::Continue);
+        assert_eq!(self.cil_to_netdev(&mut skb)?, Action::Continue);
         Ok(skb.frame)
     }
 
     /// What the host itself sends out of `eth1`.
-    pub(crate) fn from_host(&self, datagram: &Datagram) -> Sent {
+    pub(crate) fn host_sends(&self, datagram: &Datagram) -> Sent {
         self.frame_leaves(datagram.frame())
     }
 
@@ -156,12 +156,12 @@ impl Node {
     /// for one.
     pub(crate) fn frame_arrives(&self, frame: Vec<u8>) -> Sent {
         let mut skb = Skb::new(frame, ETH1);
-        assert_eq!(self.from_netdev(&mut skb)?, Action::Continue);
+        assert_eq!(self.cil_from_netdev(&mut skb)?, Action::Continue);
         let destination: [u8; 4] = skb.frame[30..34].try_into().expect("four bytes");
         let endpoint = self.endpoints.get(&Address::from_bytes(destination));
         if let Some(endpoint) = endpoint.filter(|it| it.ifindex != 0) {
             skb.ifindex = endpoint.ifindex;
-            assert_eq!(self.to_container(&mut skb)?, Action::Continue);
+            assert_eq!(self.cil_to_container(&mut skb)?, Action::Continue);
         }
         Ok(skb.frame)
     }

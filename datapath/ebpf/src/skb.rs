@@ -32,6 +32,17 @@ impl Skb {
 impl Packet for Skb {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // The frame's headers, which every packet needs, without a call: some 20 ns
+        // where returns are mitigated ("Safe RET"). Elsewhere it is not worth the
+        // states that the verifier would walk.
+        if offset == 0 {
+            // SAFETY: the context is valid for the whole run.
+            let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+            if data + N <= end {
+                // SAFETY: the bytes are in the linear part, as just compared.
+                return Some(unsafe { (data as *const [u8; N]).read() });
+            }
+        }
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: the helper writes N bytes there, or fails.
         let result = unsafe {

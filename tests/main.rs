@@ -12,5 +12,6 @@ mod interrupt;
 mod killed;
 mod lab;
 mod many_connections;
+mod readme;
 mod up;
 mod validate;

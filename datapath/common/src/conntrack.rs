@@ -205,18 +205,17 @@ pub fn ensure_masqueraded<K: Kernel>(
 /// Whether the packet answers a flow that was opened towards its sender.
 #[inline(always)]
 pub fn is_reply<M: Maps>(maps: &M, tuple: &Tuple) -> bool {
-    let now = maps.now();
     let key = tuple.reversed().with_direction(Direction::In);
-    maps.ct_update(&key, |entry| entry.lifetime > now) == Some(true)
+    maps.ct_update(&key, |entry| entry.lifetime > maps.now()) == Some(true)
 }
 
 /// Notes the packet in the entry, if there is a live one.
 #[inline(always)]
 fn see<K: Kernel>(k: &K, key: &Tuple, sender: Sender, tcp_flags: u8) -> bool {
-    let now = k.now();
     let length = k.length();
     let is_tcp = key.protocol == protocol::TCP;
     k.ct_update(key, |entry| {
+        let now = k.now();
         let alive = entry.lifetime > now && !(is_tcp && entry.is_reopened_by(sender, tcp_flags));
         if alive {
             entry.note(sender, tcp_flags, length, now);

@@ -83,6 +83,19 @@ fn a_closed_connection_is_reopened_by_syn() {
     assert_eq!(flow(&node).lifetime, START + 8000);
 }
 
+/// Only its opener starts a flow over; a SYN from the other side is no new flow.
+#[test]
+fn a_closed_connection_is_not_reopened_by_a_syn_from_the_other_side() {
+    let node = node();
+    out(&node, SYN);
+    out(&node, FIN | ACK);
+    back(&node, FIN | ACK);
+    back(&node, SYN);
+    assert_eq!(flow(&node).lifetime, START + 10);
+    assert_eq!((flow(&node).tx_packets, flow(&node).rx_packets), (2, 2));
+    assert_eq!(node.ct.borrow().len(), 1, "no IN entry");
+}
+
 #[test]
 fn a_second_syn_of_an_open_connection_changes_nothing() {
     let node = node();

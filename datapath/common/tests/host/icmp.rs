@@ -168,6 +168,20 @@ fn an_error_about_no_translated_flow_stays_as_it_is() {
     assert_eq!(node.pod_sends(&error), Ok(error.frame()));
 }
 
+/// What follows the datagram is Ethernet padding, whatever it looks like.
+#[test]
+fn padding_is_not_taken_for_a_quotation() {
+    let node = node();
+    let sent = udp((POD, 9999), (WORLD, 53));
+    let outside = translated(&node, &sent, 32_768);
+    let cut = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &outside, 7);
+    let whole = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &outside, 64).frame();
+    let mut padded = cut.frame();
+    padded.extend(&whole[padded.len()..]);
+    assert_eq!(node.arrives(&cut), Ok(cut.frame()));
+    assert_eq!(node.frame_arrives(padded.clone()), Ok(padded));
+}
+
 #[test]
 fn an_unknown_code_from_a_pod_is_dropped_and_from_outside_left() {
     let node = node();

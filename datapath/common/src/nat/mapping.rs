@@ -67,7 +67,9 @@ pub fn find_or_create<K: Kernel>(
     range: PortRange,
 ) -> Result<NatEntry, DropReason> {
     let back = NatEntry {
-        created: k.now(),
+        // Set where an entry is written: an established flow writes none, and
+        // the clock costs a helper call.
+        created: 0,
         address: forward.source,
         port: forward.source_port,
         needs_ct: u16::from(!target.from_endpoint),
@@ -78,7 +80,7 @@ pub fn find_or_create<K: Kernel>(
         }
         k.nat_delete(forward);
     }
-    allocate(k, forward, back, target, range)
+    allocate(k, forward, made_now(k, &back), target, range)
 }
 
 /// Whether an existing mapping still holds. LRU eviction may have taken its
@@ -100,12 +102,20 @@ fn keeps_working<K: Kernel>(
         None => false,
     };
     if entry.address == target.address && entry.needs_ct == back.needs_ct {
-        return is_ours || (reverse.is_none() && k.nat_create(&key, back).is_ok());
+        return is_ours || (reverse.is_none() && k.nat_create(&key, &made_now(k, back)).is_ok());
     }
     if is_ours {
         k.nat_delete(&key);
     }
     false
+}
+
+#[inline(always)]
+fn made_now<K: Kernel>(k: &K, entry: &NatEntry) -> NatEntry {
+    NatEntry {
+        created: k.now(),
+        ..*entry
+    }
 }
 
 /// Finds a port that no other flow to the same remote address and port has. The

@@ -18,6 +18,7 @@ mod links;
 mod network;
 mod node;
 mod observed;
+mod shell;
 mod state_changes;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,8 @@ use std::fmt;
 
 pub use action::{Action, Hosts, Phase};
 use cables::Cables;
-pub use desired::Desired;
 use desired::DesiredNode;
+pub use desired::{Desired, Wiring};
 pub use network::{
     BRIDGE, MacAddress, Neighbour, OUTSIDE_ADDRESS, OUTSIDE_DNS, OUTSIDE_GATEWAY,
     OUTSIDE_INTERFACE, Route, SEGMENT_INTERFACE, WORLD_INTERFACE, port_name,
@@ -144,8 +145,9 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        let wanted: BTreeSet<_> = nodes.iter().map(|node| node.name).collect();
         for name in observed.nodes.keys() {
-            if desired.lab.node(name).is_none() {
+            if !wanted.contains(name.as_str()) {
                 gone.insert(name, format!("{name} is not in the lab file"));
             }
         }
@@ -190,6 +192,7 @@ impl<'a> Planner<'a> {
         let made = self.made.get(node.name).map(String::as_str);
         NodePlanner {
             lab: &self.observed.lab,
+            wiring: self.desired.wiring,
             desired: node,
             hosts,
             observed: self
@@ -210,12 +213,7 @@ impl<'a> Planner<'a> {
     fn remove_nodes(&self, steps: &mut Vec<Step>) {
         for (name, reason) in &self.gone {
             let port = port_name(name);
-            if self
-                .observed
-                .segment
-                .as_ref()
-                .is_some_and(|it| it.ports.contains_key(&port))
-            {
+            if self.ports().any(|it| *it == port) {
                 steps.push(step(Action::DetachSegment { port }, reason.as_str()));
             }
             for (other, far) in self.far_ends(name) {
@@ -228,6 +226,13 @@ impl<'a> Planner<'a> {
             let node = (*name).to_owned();
             steps.push(step(Action::DeleteNode { node }, reason.as_str()));
         }
+    }
+
+    /// Ports of the segment that are labctl's to plug and unplug.
+    fn ports(&self) -> impl Iterator<Item = &String> {
+        let segment = self.observed.segment.as_ref();
+        let segment = segment.filter(|_| self.desired.wiring == Wiring::Cables);
+        segment.into_iter().flat_map(|it| it.ports.keys())
     }
 
     /// Ends of `node`'s outside cables in nodes that stay.
@@ -257,7 +262,7 @@ impl<'a> Planner<'a> {
         let wanted = self.nodes.iter().filter(|node| node.role != Role::World);
         let wanted: BTreeSet<_> = wanted.map(|node| port_name(node.name)).collect();
         let going: BTreeSet<_> = self.gone.keys().map(|node| port_name(node)).collect();
-        for port in self.observed.segment.iter().flat_map(|it| it.ports.keys()) {
+        for port in self.ports() {
             if !wanted.contains(port) && !going.contains(port) {
                 let reason = format!("port {port} leads to no node of the lab file");
                 steps.push(step(Action::DetachSegment { port: port.clone() }, reason));
@@ -271,6 +276,11 @@ fn beyond_repair(desired: &DesiredNode<'_>, seen: &ObservedNode) -> Option<Strin
     let name = desired.name;
     if let Some(fault) = &seen.fault {
         return Some(format!("{name} cannot be mended: {fault}"));
+    }
+    let given = desired.interfaces.iter();
+    let mut given = given.filter(|(_, wanted)| wanted.cable == Cable::Given);
+    if let Some((missing, _)) = given.find(|(it, _)| !seen.interfaces.contains_key(*it)) {
+        return Some(format!("{name} cannot be mended: it has no {missing}"));
     }
     match seen.role {
         None => Some(format!("what {name} was made as is not on record")),

@@ -1,13 +1,13 @@
 //! Actions: what a plan is made of. Pure data, the same for every provider; one
 //! executor interprets them all.
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 
-use super::network::{BRIDGE, MacAddress, Neighbour, OUTSIDE_INTERFACE, Route, SEGMENT_INTERFACE};
+use super::network::{MacAddress, Neighbour, Route};
 use super::observed::Service;
 use crate::lab::Role;
 use crate::node_state::NodeState;
@@ -15,8 +15,11 @@ use crate::node_state::NodeState;
 /// Addresses and names for `/etc/hosts`; shared, for every node has them all.
 pub type Hosts = Arc<[(Ipv4Addr, String)]>;
 
-/// One change. Printed, it is the shell line that would do about the same.
-#[derive(Clone, Debug, PartialEq)]
+/// One change. Printed, it is the shell line that would do about the same; on
+/// machines, [`Action::shell`] prints it as it would be typed there. As JSON it is
+/// how a machine is asked to do it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(
     missing_docs,
     reason = "each action says what it does; its fields only name to what"
@@ -26,8 +29,8 @@ pub enum Action {
     CreateLab { lab: String },
     /// Make the L2 segment.
     CreateSegment,
-    /// Make a node: running, its loopback up, forwarding as its role asks, no
-    /// other interface.
+    /// Make a node: running, its loopback up, forwarding as its role asks. It has
+    /// no other interface, or, where machines bring theirs, those, up.
     CreateNode {
         node: String,
         role: Role,
@@ -220,122 +223,6 @@ impl Action {
             | Self::StartService { node, .. }
             | Self::StartAgent { node }
             | Self::ApplyState { node, .. } => Some(node),
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CreateLab { lab } => write!(out, "mkdir -m 700 /run/labctl/{lab}"),
-            Self::RemoveLab { lab } => write!(out, "rm -r /run/labctl/{lab}"),
-            Self::CreateSegment => {
-                write!(
-                    out,
-                    "ip netns add fabric; ip -n fabric link add {BRIDGE} up type bridge"
-                )
-            }
-            Self::DeleteSegment => write!(out, "ip netns del fabric"),
-            Self::DetachSegment { port } => write!(out, "ip -n fabric link del {port}"),
-            Self::ConnectPort { port } => {
-                write!(out, "ip -n fabric link set {port} up master {BRIDGE}")
-            }
-            Self::CreateNode { node, .. } => write!(out, "ip netns add {node}"),
-            Self::DeleteNode { node } => write!(out, "ip netns del {node}"),
-            Self::SetForwarding { node, enabled } => {
-                let value = u8::from(*enabled);
-                write!(
-                    out,
-                    "ip netns exec {node} sysctl -w net.ipv4.ip_forward={value}"
-                )
-            }
-            Self::SetHosts { node, hosts, .. } => {
-                write!(
-                    out,
-                    "ip netns exec {node} tee /etc/hosts  # {} names",
-                    hosts.len()
-                )
-            }
-            Self::StopService { node, .. } => write!(out, "kill the server of {node}"),
-            Self::StopAgent { node } => write!(out, "kill the agent of {node}"),
-            Self::StartService {
-                node,
-                service: Service::Http { port },
-            } => {
-                write!(out, "ip netns exec {node} labctl app http --port {port} &")
-            }
-            Self::StartService {
-                node,
-                service: Service::World { .. },
-            } => {
-                write!(out, "ip netns exec {node} labctl app world &")
-            }
-            Self::StartAgent { node } => write!(out, "ip netns exec {node} labctl node &"),
-            Self::ApplyState { node, state, .. } => {
-                let (pods, peers) = (state.pods.len(), state.peers.len());
-                write!(
-                    out,
-                    "labctl node apply {node}  # {pods} pods, {peers} peers"
-                )
-            }
-            _ => self.fmt_ip(out),
-        }
-    }
-}
-
-impl Action {
-    /// The changes that are one `ip` command within the node.
-    fn fmt_ip(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(node) = self.node() {
-            write!(out, "ip -n {node} ")?;
-        }
-        match self {
-            Self::AttachSegment { port, mac, .. } => write!(
-                out,
-                "link add {SEGMENT_INTERFACE} up address {mac} type veth peer name {port} netns fabric"
-            ),
-            Self::AttachOutside {
-                mac, world, port, ..
-            } => write!(
-                out,
-                "link add {OUTSIDE_INTERFACE} up address {mac} type veth peer name {port} netns {world}"
-            ),
-            Self::AddDummy { interface, mac, .. } => {
-                write!(out, "link add {interface} up address {mac} type dummy")
-            }
-            Self::SetUp { interface, .. } => write!(out, "link set {interface} up"),
-            Self::DeleteInterface { interface, .. } => write!(out, "link del {interface}"),
-            Self::AddAddress {
-                interface, address, ..
-            } => {
-                write!(out, "addr add {address} dev {interface}")
-            }
-            Self::DeleteAddress {
-                interface, address, ..
-            } => {
-                write!(out, "addr del {address} dev {interface}")
-            }
-            Self::ReplaceRoute {
-                route, was: None, ..
-            } => {
-                write!(out, "route add {route} proto static")
-            }
-            Self::ReplaceRoute {
-                route,
-                was: Some(_),
-                ..
-            } => {
-                write!(out, "route replace {route} proto static")
-            }
-            Self::DeleteRoute { route, .. } => write!(out, "route del {route}"),
-            Self::SetNeighbour { neighbour, .. } => write!(out, "neigh replace {neighbour}"),
-            Self::DeleteNeighbour {
-                neighbour: Neighbour { address, dev, .. },
-                ..
-            } => {
-                write!(out, "neigh del {address} dev {dev}")
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -99,6 +99,9 @@ fn unfit(
             "the segment is made anew, and {name} of {node} with it"
         ));
     }
+    if wanted.cable == Cable::Given {
+        return None;
+    }
     let Some(seen) = seen else {
         return Some(format!("{name} of {node} is missing"));
     };

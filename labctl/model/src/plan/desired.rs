@@ -15,6 +15,17 @@ use super::observed::{Cable, Observed, OutsideLink, Service};
 use crate::lab::{Lab, Node, Role};
 use crate::node_state::{NodeState, NodeStates};
 
+/// Where the interfaces of nodes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// labctl plugs nodes together: a veth to the segment, another to the world.
+    Cables,
+    /// A node is a machine that comes with its interfaces. labctl gives `eth1` its
+    /// lab address and makes dummies. `eth0`, its addresses and the default route
+    /// are not labctl's, and no node plays the world.
+    Machines,
+}
+
 /// A lab as it should be.
 #[derive(Clone, Copy, Debug)]
 pub struct Desired<'a> {
@@ -22,6 +33,8 @@ pub struct Desired<'a> {
     pub lab: &'a Lab,
     /// What its cluster nodes are to be.
     pub node_states: &'a NodeStates,
+    /// Where its nodes' interfaces come from.
+    pub wiring: Wiring,
 }
 
 /// A node as it should be.
@@ -51,25 +64,27 @@ impl<'a> Desired<'a> {
             Role::World => Some(OUTSIDE_GATEWAY),
             _ => node.address,
         };
-        let nodes = self.lab.nodes.iter();
-        nodes
+        self.planned()
             .filter_map(|node| Some((address(node)?, node.name.clone())))
             .collect()
     }
 
-    /// The outside, if the lab has one.
+    /// Nodes of the lab file that something is made for.
+    fn planned(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        let outside = self.wiring == Wiring::Cables;
+        let nodes = self.lab.nodes.iter();
+        nodes.filter(move |node| outside || node.role != Role::World)
+    }
+
+    /// The node that plays the outside, if one does.
     pub(super) fn world(&self) -> Option<&'a Node> {
-        self.lab.nodes.iter().find(|node| node.role == Role::World)
+        self.planned().find(|node| node.role == Role::World)
     }
 
     /// Every node in the order of the lab file.
     pub(super) fn nodes(&self, observed: &Observed) -> Vec<DesiredNode<'a>> {
         let links = self.outside_links(observed);
-        self.lab
-            .nodes
-            .iter()
-            .map(|node| self.node(node, &links))
-            .collect()
+        self.planned().map(|node| self.node(node, &links)).collect()
     }
 
     fn node(&self, node: &'a Node, links: &[(&str, OutsideLink)]) -> DesiredNode<'a> {
@@ -109,12 +124,11 @@ impl<'a> Desired<'a> {
             .address
             .map(|address| Ipv4Net::new_assert(address, prefix));
         let addresses = address.into_iter().collect();
-        self.interface(
-            desired,
-            SEGMENT_INTERFACE,
-            Cable::Segment { port: port.clone() },
-            addresses,
-        );
+        let cable = match self.wiring {
+            Wiring::Cables => Cable::Segment { port: port.clone() },
+            Wiring::Machines => Cable::Given,
+        };
+        self.interface(desired, SEGMENT_INTERFACE, cable, addresses);
         if self.world().is_none() {
             return;
         }

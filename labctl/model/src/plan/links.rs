@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 
 use super::action::Action;
-use super::desired::DesiredInterface;
+use super::desired::{DesiredInterface, Wiring};
 use super::network::MacAddress;
 use super::node::{Disturbed, NodePlanner};
 use super::observed::Cable;
@@ -13,12 +13,14 @@ use super::{Step, step};
 
 impl NodePlanner<'_> {
     /// Interfaces that an earlier lab file asked for. Those made by hand have
-    /// another hardware address, and stay.
+    /// another hardware address, and stay, as do those that a machine came with,
+    /// whatever address it was given.
     pub(super) fn strays(&self, steps: &mut Vec<Step>, disturbed: &mut Disturbed) {
         let seen = self.observed.iter().flat_map(|it| &it.interfaces);
         for (name, at) in seen {
             let ours = at.mac == MacAddress::of(self.lab, self.desired.name, name);
-            if ours && !self.desired.interfaces.contains_key(name) {
+            let removable = self.wiring == Wiring::Cables || at.cable == Cable::None;
+            if ours && removable && !self.desired.interfaces.contains_key(name) {
                 let reason = format!("{name} of {} is not in the lab file", self.desired.name);
                 disturbed.because(&reason);
                 self.delete_interface(steps, name, &reason);
@@ -109,7 +111,7 @@ impl NodePlanner<'_> {
                 interface: name.to_owned(),
                 mac,
             },
-            Cable::Node | Cable::Other => return,
+            Cable::Given | Cable::Node | Cable::Other => return,
         };
         steps.push(step(action, reason));
     }

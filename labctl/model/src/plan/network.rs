@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize, de};
 
 /// Interface of every node but the world towards the outside.
 pub const OUTSIDE_INTERFACE: &str = "eth0";
@@ -43,7 +44,8 @@ pub(super) fn number_in_world_view(address: Ipv4Addr) -> Option<u16> {
 }
 
 /// A hardware address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
@@ -68,6 +70,28 @@ impl fmt::Display for MacAddress {
 impl fmt::Debug for MacAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
+    }
+}
+
+impl From<MacAddress> for String {
+    fn from(mac: MacAddress) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for MacAddress {
+    type Error = de::value::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let byte = |part: &str| {
+            let digits = part.len() == 2 && part.bytes().all(|it| it.is_ascii_hexdigit());
+            u8::from_str_radix(part, 16).ok().filter(|_| digits)
+        };
+        let bytes: Option<Vec<u8>> = text.split(':').map(byte).collect();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format_args!("{text:?} is no hardware address")))
     }
 }
 
@@ -98,7 +122,8 @@ fn fnv1a(parts: &[&str]) -> u64 {
 }
 
 /// A unicast route of the main table, with metric 0.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Route {
     /// Destination; 0.0.0.0/0 is the default route.
     pub to: Ipv4Net,
@@ -123,7 +148,8 @@ impl fmt::Display for Route {
 }
 
 /// A permanent entry of the neighbour table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Neighbour {
     /// The neighbour's address.
     pub address: Ipv4Addr,

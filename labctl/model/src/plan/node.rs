@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::action::{Action, Hosts};
 use super::cables::Cables;
-use super::desired::DesiredNode;
+use super::desired::{DesiredNode, Wiring};
 use super::network::Route;
 use super::observed::{ObservedNode, ObservedSegment, ObservedService};
 use super::state_changes::state_changes;
@@ -15,6 +15,7 @@ use crate::lab::Role;
 /// Compares one node with what was seen of it.
 pub(super) struct NodePlanner<'a> {
     pub(super) lab: &'a str,
+    pub(super) wiring: Wiring,
     pub(super) desired: &'a DesiredNode<'a>,
     pub(super) hosts: &'a Hosts,
     /// None when the node is made by this plan.

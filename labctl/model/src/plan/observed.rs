@@ -32,7 +32,8 @@ pub struct ObservedSegment {
 }
 
 /// A node.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ObservedNode {
     /// Why the node cannot be mended, only made anew: "its pause process is
     /// gone". The other fields mean nothing then.
@@ -59,7 +60,8 @@ pub struct ObservedNode {
 }
 
 /// An interface of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ObservedInterface {
     /// What its other end is plugged into.
     pub cable: Cable,
@@ -72,7 +74,8 @@ pub struct ObservedInterface {
 }
 
 /// What an interface is plugged into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Cable {
     /// A port of the segment.
     Segment {
@@ -86,6 +89,8 @@ pub enum Cable {
     },
     /// A node's `eth0`; only the world has such interfaces.
     Node,
+    /// What the machine was made with; labctl neither asks nor changes it.
+    Given,
     /// Nothing: dummy or loopback.
     None,
     /// Something that no lab makes, or whose other end is gone.
@@ -93,7 +98,8 @@ pub enum Cable {
 }
 
 /// A node's server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ObservedService {
     /// What was last started.
     pub service: Service,
@@ -128,7 +134,8 @@ pub struct OutsideLink {
 }
 
 /// A node agent.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ObservedAgent {
     /// Whether it answers.
     pub alive: bool,

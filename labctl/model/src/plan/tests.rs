@@ -1,15 +1,17 @@
 //! Plans of example labs, line by line, and what must hold of every plan.
 
 mod convergence;
+mod machines;
 mod simulation;
 mod study;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Desired, Observed, Plan, plan};
+use super::{Desired, Observed, Plan, Wiring, plan};
 use crate::lab::{Lab, Node, Role, StaticRoute};
 use crate::node_state::{
     DatapathSettings, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns,
@@ -144,13 +146,18 @@ fn absent(lab: &Lab) -> Observed {
     }
 }
 
-/// The plan that leads from `observed` to `lab`.
+/// The plan that leads from `observed` to `lab` in namespaces.
 fn plan_for(lab: &Lab, observed: &Observed) -> Plan {
+    plan_with(Wiring::Cables, lab, observed)
+}
+
+fn plan_with(wiring: Wiring, lab: &Lab, observed: &Observed) -> Plan {
     let node_states = node_states(lab);
     plan(
         Some(Desired {
             lab,
             node_states: &node_states,
+            wiring,
         }),
         observed,
     )

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::simulation::{apply, delete_interface, remove_interface, run, unplug_segment};
-use super::{absent, net, plan_for};
+use super::simulation::{apply_with, delete_interface, remove_interface, run_with, unplug_segment};
+use super::{absent, net, plan_with};
 use crate::lab::{Lab, Node, Role, StaticRoute};
-use crate::plan::{Cable, MacAddress, Observed, Undo, plan, undo};
+use crate::plan::{Cable, MacAddress, Observed, Undo, Wiring, plan, undo};
 
 /// A lab of up to seven nodes, with roles, dummies, servers and routes that differ.
-fn any_lab() -> impl Strategy<Value = Lab> {
+pub(super) fn any_lab() -> impl Strategy<Value = Lab> {
     let node = (0..3_usize, any::<bool>(), any::<bool>(), any::<bool>());
     let nodes = prop::collection::btree_map(1..8_u8, node, 0..7);
     (nodes, any::<bool>(), any::<bool>(), 0..3_u8).prop_map(|(nodes, world, masquerade, shift)| {
@@ -61,7 +61,7 @@ fn add_route(lab: &mut Lab, number: u8) {
 
 /// One thing that goes wrong in a running lab.
 #[derive(Clone, Copy, Debug)]
-enum Damage {
+pub(super) enum Damage {
     Fault,
     NoRecord,
     DeleteInterface,
@@ -79,6 +79,14 @@ enum Damage {
     PortDown,
     StrayPort,
     StrayInterface,
+}
+
+pub(super) fn any_wiring() -> impl Strategy<Value = Wiring> {
+    prop::sample::select(vec![Wiring::Cables, Wiring::Machines])
+}
+
+pub(super) fn any_damages() -> impl Strategy<Value = Vec<(Damage, Index)>> {
+    prop::collection::vec((any_damage(), any::<Index>()), 0..6)
 }
 
 fn any_damage() -> impl Strategy<Value = Damage> {
@@ -204,10 +212,10 @@ fn hurt_interface(seen: &mut Observed, name: &str, interface: &str, damage: Dama
 }
 
 /// `lab`, up and then hurt.
-fn damaged(lab: &Lab, damages: &[(Damage, Index)]) -> Observed {
+pub(super) fn damaged(wiring: Wiring, lab: &Lab, damages: &[(Damage, Index)]) -> Observed {
     let mut seen = absent(lab);
-    let plan = plan_for(lab, &seen);
-    run(&mut seen, &plan);
+    let plan = plan_with(wiring, lab, &seen);
+    run_with(wiring, &mut seen, &plan);
     for (damage, at) in damages {
         hurt(&mut seen, *damage, *at);
     }
@@ -225,55 +233,66 @@ proptest! {
 
     #[test]
     fn every_plan_leads_to_the_lab(
+        wiring in any_wiring(),
         before in any_lab(),
         after in any_lab(),
-        damages in prop::collection::vec((any_damage(), any::<Index>()), 0..6),
+        damages in any_damages(),
     ) {
-        let mut seen = damaged(&before, &damages);
-        let plan = plan_for(&after, &seen);
+        let mut seen = damaged(wiring, &before, &damages);
+        let plan = plan_with(wiring, &after, &seen);
         prop_assert!(plan.steps.is_sorted_by_key(|step| step.action.phase()));
         prop_assert!(plan.steps.iter().all(|step| !step.reason.is_empty()));
-        run(&mut seen, &plan);
-        prop_assert_eq!(plan_for(&after, &seen).steps, vec![]);
+        run_with(wiring, &mut seen, &plan);
+        prop_assert_eq!(plan_with(wiring, &after, &seen).steps, vec![]);
     }
 
     #[test]
-    fn every_half_made_lab_is_finished(lab in any_lab(), stop in any::<Index>()) {
+    fn every_half_made_lab_is_finished(
+        wiring in any_wiring(),
+        lab in any_lab(),
+        stop in any::<Index>(),
+    ) {
         let mut seen = absent(&lab);
-        let plan = plan_for(&lab, &seen);
+        let plan = plan_with(wiring, &lab, &seen);
         for step in &plan.steps[..stop.index(plan.steps.len() + 1)] {
-            apply(&mut seen, &step.action);
+            apply_with(wiring, &mut seen, &step.action);
         }
-        let rest = plan_for(&lab, &seen);
-        run(&mut seen, &rest);
-        prop_assert_eq!(plan_for(&lab, &seen).steps, vec![]);
+        let rest = plan_with(wiring, &lab, &seen);
+        run_with(wiring, &mut seen, &rest);
+        prop_assert_eq!(plan_with(wiring, &lab, &seen).steps, vec![]);
     }
 
     #[test]
     fn removal_leaves_nothing(
+        wiring in any_wiring(),
         lab in any_lab(),
-        damages in prop::collection::vec((any_damage(), any::<Index>()), 0..6),
+        damages in any_damages(),
     ) {
-        let mut seen = damaged(&lab, &damages);
+        let mut seen = damaged(wiring, &lab, &damages);
         let plan = plan(None, &seen);
-        run(&mut seen, &plan);
+        run_with(wiring, &mut seen, &plan);
         prop_assert_eq!(seen, absent(&lab));
     }
 
     /// Where nothing is lost, taking back half of a plan restores what was.
     #[test]
-    fn undo_restores_what_was(before in any_lab(), after in any_lab(), stop in any::<Index>()) {
-        let was = damaged(&before, &[]);
-        let plan = plan_for(&after, &was);
+    fn undo_restores_what_was(
+        wiring in any_wiring(),
+        before in any_lab(),
+        after in any_lab(),
+        stop in any::<Index>(),
+    ) {
+        let was = damaged(wiring, &before, &[]);
+        let plan = plan_with(wiring, &after, &was);
         let done = &plan.steps[..stop.index(plan.steps.len() + 1)];
         let done: Vec<_> = done.iter().map(|step| step.action.clone()).collect();
         let ways = undo(&done);
         prop_assume!(!ways.iter().any(|way| matches!(way, Undo::Lost(_))));
         let mut seen = was.clone();
-        done.iter().for_each(|action| apply(&mut seen, action));
+        done.iter().for_each(|action| apply_with(wiring, &mut seen, action));
         for way in ways {
             if let Undo::By(action) = way {
-                apply(&mut seen, &action);
+                apply_with(wiring, &mut seen, &action);
             }
         }
         // A deleted node leaves no far ends: its cables were taken back before.
@@ -283,6 +302,6 @@ proptest! {
                 .map(|(name, _)| name.clone()).collect();
             gone.iter().for_each(|name| drop(remove_interface(node, name)));
         }
-        prop_assert_eq!(plan_for(&before, &seen).steps, vec![]);
+        prop_assert_eq!(plan_with(wiring, &before, &seen).steps, vec![]);
     }
 }

@@ -5,8 +5,49 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::lab::Role;
 use crate::plan::{
     Action, Cable, MacAddress, OUTSIDE_INTERFACE, Observed, ObservedAgent, ObservedInterface,
-    ObservedNode, ObservedSegment, ObservedService, Plan, SEGMENT_INTERFACE, port_name,
+    ObservedNode, ObservedSegment, ObservedService, Plan, Route, SEGMENT_INTERFACE, Wiring,
+    port_name,
 };
+
+/// Does `action` where nodes are wired so.
+pub(super) fn apply_with(wiring: Wiring, seen: &mut Observed, action: &Action) {
+    match (wiring, action) {
+        (Wiring::Machines, Action::CreateNode { node, .. }) => {
+            apply(seen, action);
+            bring_interfaces(seen, node);
+        }
+        (
+            Wiring::Machines,
+            Action::AttachSegment { .. }
+            | Action::AttachOutside { .. }
+            | Action::DetachSegment { .. }
+            | Action::ConnectPort { .. },
+        ) => panic!("a machine's cables are not labctl's: {action}"),
+        _ => apply(seen, action),
+    }
+}
+
+/// The interfaces of a new machine. Their hardware addresses may be those that
+/// labctl marks its own by: QEMU is told which to use.
+fn bring_interfaces(seen: &mut Observed, name: &str) {
+    for interface in [OUTSIDE_INTERFACE, SEGMENT_INTERFACE] {
+        let mac = MacAddress::of(&seen.lab, name, interface);
+        add_interface(seen, name, interface, Cable::Given, mac);
+    }
+    let node = seen.nodes.get_mut(name).expect("the machine just made");
+    let outside = "10.0.2.15/24".parse().expect("a CIDR");
+    interface_mut(node, OUTSIDE_INTERFACE)
+        .addresses
+        .insert(outside);
+    // As DHCP clients set it, and as systemd-networkd does with a fixed one.
+    let via = |gateway: [u8; 4]| Route {
+        to: ipnet::Ipv4Net::default(),
+        via: Some(gateway.into()),
+        dev: OUTSIDE_INTERFACE.to_owned(),
+    };
+    node.other_routes.insert(via([10, 0, 2, 2]));
+    node.static_routes.insert(via([10, 0, 2, 3]));
+}
 
 /// Does `action`, and fails as the kernel would when something is in its way.
 pub(super) fn apply(seen: &mut Observed, action: &Action) {
@@ -152,8 +193,12 @@ fn apply_within(seen: &mut Observed, action: &Action) {
 }
 
 pub(super) fn run(seen: &mut Observed, plan: &Plan) {
+    run_with(Wiring::Cables, seen, plan);
+}
+
+pub(super) fn run_with(wiring: Wiring, seen: &mut Observed, plan: &Plan) {
     for step in &plan.steps {
-        apply(seen, &step.action);
+        apply_with(wiring, seen, &step.action);
     }
 }
 

@@ -6,9 +6,8 @@ use lab_cluster::{Allocations, Cluster};
 use lab_model::lab::Lab;
 use lab_model::node_state::NodeStates;
 use lab_model::plan::{Action, Desired, Plan, plan};
-use lab_providers::netns::{
-    Event, ExecuteError, LabLock, Netns, Options, ProviderError, Record, Wait,
-};
+use lab_providers::netns::{Netns, Options};
+use lab_providers::{Event, ExecuteError, LabLock, Provider, ProviderError, Record, Wait};
 use nix::unistd::geteuid;
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -17,7 +16,7 @@ use crate::progress::Progress;
 use crate::sources::{self, Sources};
 
 /// The provider of this host.
-pub(crate) fn provider(datapath_object: Option<PathBuf>) -> Result<Netns, Failure> {
+pub(crate) fn provider(datapath_object: Option<PathBuf>) -> Result<Provider, Failure> {
     if !geteuid().is_root() {
         return Err(Failure::new(Exit::HostLacks, "labs need root")
             .help("run the same command with sudo; `labctl doctor` says what else is needed"));
@@ -28,16 +27,18 @@ pub(crate) fn provider(datapath_object: Option<PathBuf>) -> Result<Netns, Failur
             format_args!("failed to find labctl itself: {error}"),
         )
     })?;
-    Netns::new(Options {
+    let options = Options {
         labctl,
         datapath_object,
-    })
-    .or_exit(Exit::HostLacks)
+    };
+    Netns::new(options)
+        .map(Provider::Netns)
+        .or_exit(Exit::HostLacks)
 }
 
 /// The lab that a command is about: `asked`, or the only one that is up.
-pub(crate) fn choose(netns: &Netns, asked: Option<&str>) -> Result<String, Failure> {
-    let labs = netns.labs().or_exit(Exit::LabFailed)?;
+pub(crate) fn choose(provider: &Provider, asked: Option<&str>) -> Result<String, Failure> {
+    let labs = provider.labs().or_exit(Exit::LabFailed)?;
     match (asked, &labs[..]) {
         (Some(name), _) if labs.iter().any(|lab| lab == name) => Ok(name.to_owned()),
         (None, [lab]) => Ok(lab.clone()),
@@ -55,26 +56,33 @@ pub(crate) fn choose(netns: &Netns, asked: Option<&str>) -> Result<String, Failu
 const UP: &str = "`labctl up FILE` brings one up";
 
 /// What the last `up` wrote down about a lab that is up.
-pub(crate) fn record_of(netns: &Netns, lab: &str) -> Result<Record, Failure> {
-    netns.record(lab).or_exit(Exit::LabFailed)?.ok_or_else(|| {
-        Failure::new(
-            Exit::LabFailed,
-            format_args!("lab {lab} is only half there: it has no record"),
-        )
-        .help(format!(
-            "`labctl up FILE --name {lab}` makes it whole; `labctl down` removes it"
-        ))
-    })
+pub(crate) fn record_of(provider: &Provider, lab: &str) -> Result<Record, Failure> {
+    provider
+        .record(lab)
+        .or_exit(Exit::LabFailed)?
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::LabFailed,
+                format_args!("lab {lab} is only half there: it has no record"),
+            )
+            .help(format!(
+                "`labctl up FILE --name {lab}` makes it whole; `labctl down` removes it"
+            ))
+        })
 }
 
 /// The files of a lab that is up, read again.
-pub(crate) fn sources_of(netns: &Netns, lab: &str) -> Result<Sources, Failure> {
-    let record = record_of(netns, lab)?;
+pub(crate) fn sources_of(provider: &Provider, lab: &str) -> Result<Sources, Failure> {
+    let record = record_of(provider, lab)?;
     sources::read(&record.file, Some(&record.lab))
 }
 
 /// Takes a lab's lock, waiting for whoever has it.
-pub(crate) fn lock(netns: &Netns, lab: &str, interrupt: &Interrupt) -> Result<LabLock, Failure> {
+pub(crate) fn lock(
+    provider: &Provider,
+    lab: &str,
+    interrupt: &Interrupt,
+) -> Result<LabLock, Failure> {
     let mut waiting = |pid: Option<i32>| {
         let who = pid.map_or_else(
             || "another process".to_owned(),
@@ -86,7 +94,7 @@ pub(crate) fn lock(netns: &Netns, lab: &str, interrupt: &Interrupt) -> Result<La
         interrupt: interrupt.flag(),
         waiting: &mut waiting,
     };
-    netns.lock(lab, wait).map_err(|error| match error {
+    provider.lock(lab, wait).map_err(|error| match error {
         ProviderError::Interrupted => Failure::interrupted(),
         error => Failure::new(Exit::LabFailed, format_args!("failed to {error}")),
     })
@@ -108,8 +116,8 @@ pub(crate) fn failed(lab: &str, error: &ExecuteError) -> Failure {
 }
 
 /// What was given out to the lab before, so that it stays where it is.
-pub(crate) fn allocations(netns: &Netns, lab: &str) -> Result<Allocations, Failure> {
-    let Some(record) = netns.record(lab).or_exit(Exit::LabFailed)? else {
+pub(crate) fn allocations(provider: &Provider, lab: &str) -> Result<Allocations, Failure> {
+    let Some(record) = provider.record(lab).or_exit(Exit::LabFailed)? else {
         return Ok(Allocations::default());
     };
     serde_json::from_value(record.allocations).map_err(|error| {
@@ -122,17 +130,22 @@ pub(crate) fn allocations(netns: &Netns, lab: &str) -> Result<Allocations, Failu
 
 /// What leads from what is there to what the files say.
 pub(crate) fn plan_for(
-    netns: &Netns,
+    provider: &Provider,
     lab: &Lab,
     node_states: &NodeStates,
 ) -> Result<Plan, Failure> {
-    let observed = netns.observe(&lab.name).or_exit(Exit::LabFailed)?;
-    Ok(plan(Some(Desired { lab, node_states }), &observed))
+    let observed = provider.observe(&lab.name).or_exit(Exit::LabFailed)?;
+    let desired = Desired {
+        lab,
+        node_states,
+        wiring: provider.wiring(),
+    };
+    Ok(plan(Some(desired), &observed))
 }
 
 /// A lab, its files, and its lock.
 pub(crate) struct LiveLab {
-    pub(crate) netns: Netns,
+    pub(crate) provider: Provider,
     pub(crate) sources: Sources,
     pub(crate) cluster: Cluster,
     lock: LabLock,
@@ -142,20 +155,20 @@ impl LiveLab {
     /// Takes the lab's lock, waiting for whoever has it. Faults that only the
     /// cluster shows come first, so that nothing is made when there are any.
     pub(crate) fn lock(
-        netns: Netns,
+        provider: Provider,
         sources: Sources,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let name = &sources.lab.name;
-        let before = allocations(&netns, name)?;
+        let before = allocations(&provider, name)?;
         let mut cluster = sources.cluster(&before)?;
-        let lock = lock(&netns, name, interrupt)?;
-        let now = allocations(&netns, name)?;
+        let lock = lock(&provider, name, interrupt)?;
+        let now = allocations(&provider, name)?;
         if now != before {
             cluster = sources.cluster(&now)?;
         }
         Ok(Self {
-            netns,
+            provider,
             sources,
             cluster,
             lock,
@@ -164,7 +177,7 @@ impl LiveLab {
 
     /// What leads to what the files say.
     pub(crate) fn plan(&self) -> Result<Plan, Failure> {
-        plan_for(&self.netns, &self.sources.lab, &self.cluster.node_states)
+        plan_for(&self.provider, &self.sources.lab, &self.cluster.node_states)
     }
 
     /// Carries a plan out.
@@ -179,10 +192,11 @@ impl LiveLab {
             Event::Doing(step) => progress.doing(step.action.to_string()),
             Event::Done(_) => progress.done(),
             Event::Undoing(action) => progress.doing(format!("undoing: {action}")),
+            Event::Remark(remark) => progress.doing(remark.to_owned()),
         };
-        let outcome = self
-            .netns
-            .execute(&self.lock, plan, &record, interrupt.flag(), &mut events);
+        let outcome =
+            self.provider
+                .execute(&self.lock, plan, &record, interrupt.flag(), &mut events);
         outcome.map_err(|error| failed(&self.sources.lab.name, &error))
     }
 
@@ -193,7 +207,7 @@ impl LiveLab {
         states: &NodeStates,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let mut plan = plan_for(&self.netns, lab, states)?;
+        let mut plan = plan_for(&self.provider, lab, states)?;
         plan.steps
             .retain(|step| matches!(step.action, Action::ApplyState { .. }));
         self.execute(&plan, interrupt, &Progress::new(plan.steps.len(), true))
@@ -216,7 +230,7 @@ impl LiveLab {
     /// Folder of kept captures; goes with the lab.
     pub(crate) fn captures(&self) -> Result<PathBuf, Failure> {
         let folder = self
-            .netns
+            .provider
             .folder(&self.sources.lab.name)
             .or_exit(Exit::LabFailed)?;
         Ok(folder.join("captures"))

@@ -11,16 +11,13 @@
 //! packet that is being written.)
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use lab_providers::Process;
+use nix::sys::signal::Signal;
 
-use super::command::end_with_us;
 use super::wait::{Bell, Unmet, lock};
 use super::words::{Counts, Words};
 use crate::interrupt::Interrupt;
@@ -58,9 +55,6 @@ pub(super) fn tcpdump(interface: &str, filter: &str) -> Vec<String> {
 /// Why a capture proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CaptureError {
-    /// It did not start.
-    #[error("start tcpdump: {0}")]
-    Start(std::io::Error),
     /// It ended by itself; its own words say why.
     #[error("capture: {0}")]
     Ended(String),
@@ -74,7 +68,7 @@ pub(super) enum CaptureError {
 
 /// A running tcpdump.
 pub(super) struct Capture {
-    child: Child,
+    process: Process,
     bell: Bell,
     pcap: Arc<Mutex<Vec<u8>>>,
     words: Arc<Mutex<Words>>,
@@ -96,38 +90,29 @@ pub(super) struct Captured {
 }
 
 impl Capture {
-    /// Starts `command`, made of [`tcpdump`]'s arguments for that interface.
-    pub(super) fn start(
-        mut command: Command,
-        interface: &str,
-        bell: &Bell,
-    ) -> Result<Self, CaptureError> {
-        // Its own process group: ^C at the terminal must not end the capture first.
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        end_with_us(&mut command);
-        let mut child = command.spawn().map_err(CaptureError::Start)?;
+    /// Reads from `process`, started with [`tcpdump`]'s arguments for that interface.
+    pub(super) fn start(mut process: Process, interface: &str, bell: &Bell) -> Self {
         let pcap = Arc::new(Mutex::new(Vec::new()));
         let words = Arc::new(Mutex::new(Words::default()));
         let readers = [
-            child.stdout.take().map(|pipe| read_pcap(pipe, &pcap, bell)),
-            child
+            process
+                .stdout
+                .take()
+                .map(|pipe| read_pcap(pipe, &pcap, bell)),
+            process
                 .stderr
                 .take()
                 .map(|pipe| read_words(pipe, &words, bell)),
         ];
-        Ok(Self {
-            child,
+        Self {
+            process,
             bell: bell.clone(),
             pcap,
             words,
             readers: readers.into_iter().flatten().collect(),
             counted_twice: interface == "lo",
             unfiltered: 0,
-        })
+        }
     }
 
     /// Waits until every packet that comes from now on is captured.
@@ -187,9 +172,8 @@ impl Capture {
             .wait_for(deadline, interrupt, || lock(&words).ended.then_some(()))
             .map_err(|unmet| late("end", unmet));
         if ended.is_err() {
-            let _ = self.child.kill();
+            self.process.control().kill();
         }
-        let _ = self.child.wait();
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
@@ -242,16 +226,10 @@ impl Capture {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), CaptureError> {
-        // Not reaped before `finish` or `drop`, so the process id is still its own.
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal)
-            .map_err(|errno| CaptureError::Ended(errno.to_string()))
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process
+            .control()
+            .signal(signal)
+            .map_err(|error| CaptureError::Ended(error.to_string()))
     }
 }
 
@@ -297,6 +275,7 @@ fn read_words(
 mod tests {
     mod as_root {
         use std::net::UdpSocket;
+        use std::process::Command;
         use std::time::Duration;
 
         use super::super::*;
@@ -317,8 +296,8 @@ mod tests {
             let interrupt = Interrupt::default();
             let deadline = Instant::now() + Duration::from_secs(20);
 
-            let mut capture =
-                Capture::start(command, "lo", &Bell::default()).expect("tcpdump starts");
+            let process = Process::spawn(command).expect("tcpdump starts");
+            let mut capture = Capture::start(process, "lo", &Bell::default());
             capture
                 .listening(deadline, &interrupt)
                 .expect("tcpdump listens");

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lab_checks::check_file::{LinkState, RouteChange, Target};
 use lab_model::values::{Values, ValuesPatch};
 
-use super::command::{CommandError, Ended, run};
-use super::place::command_in;
+use super::command::{CommandError, Ended};
+use super::place::run_in;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::live::LiveLab;
@@ -190,7 +190,7 @@ fn ip(
 ) -> Result<Ended, ChangeError> {
     let mut argv = vec!["ip".to_owned()];
     argv.extend_from_slice(arguments);
-    let ended = run(command_in(live, on, &argv)?, LIMIT, interrupt)?;
+    let ended = run_in(live, on, &argv, LIMIT, interrupt)?;
     if ended.exit == 0 {
         return Ok(ended);
     }

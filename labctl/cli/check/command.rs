@@ -1,17 +1,11 @@
 //! Running one command to its end, or to its deadline.
 
 use std::io::{self, Read};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab_providers::netns::ProviderError;
-use nix::sys::prctl;
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
+use lab_providers::{Control, Process, ProviderError};
 
 use super::wait::{Bell, Unmet, lock};
 use crate::interrupt::Interrupt;
@@ -19,6 +13,9 @@ use crate::interrupt::Interrupt;
 /// How long output may come after the command itself has ended: a process it left
 /// behind may hold the pipe open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What shells report of a killed command: 128 and SIGKILL's number.
+const KILLED: i32 = 137;
 
 /// What a command came to.
 #[derive(Debug)]
@@ -39,9 +36,9 @@ pub(super) enum CommandError {
     /// Nothing runs where it was to run.
     #[error(transparent)]
     Place(#[from] ProviderError),
-    /// It did not start.
-    #[error("run {program}: {source}")]
-    Start {
+    /// How it ended is not known.
+    #[error("run {program} to its end: {source}")]
+    Lost {
         /// The program.
         program: String,
         /// Why.
@@ -55,87 +52,55 @@ pub(super) enum CommandError {
     },
 }
 
-/// Runs `command` without standard input and collects what it writes. When `limit`
-/// is over it and its process group are killed.
+/// Collects what `process` writes until it ends. When `limit` is over it and its
+/// process group are killed: a timeout ends whatever the command itself started.
 pub(super) fn run(
-    mut command: Command,
+    program: &str,
+    mut process: Process,
     limit: Duration,
     interrupt: &Interrupt,
 ) -> Result<Ended, CommandError> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    // Its own process group: ^C at the terminal is ours to handle, and a timeout
-    // ends whatever the command itself started.
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    end_with_us(&mut command);
-    let mut child = command.spawn().map_err(|source| CommandError::Start {
-        program: program.clone(),
-        source,
-    })?;
-    let group = Pid::from_raw(child.id().cast_signed());
     let bell = Bell::default();
-    let stdout = Stream::read(child.stdout.take(), &bell);
-    let stderr = Stream::read(child.stderr.take(), &bell);
-    let ended = watch(group, &bell);
-
-    let waited = bell.wait_for(Instant::now() + limit, interrupt, || {
-        lock(&ended).then_some(())
-    });
-    if waited.is_err() {
-        // The child is not reaped yet, so the group is still its own.
-        let _ = killpg(group, Signal::SIGKILL);
-    }
-    let status = reap(&mut child).map_err(|source| CommandError::Start {
-        program: program.clone(),
+    let stdout = Stream::read(process.stdout.take(), &bell);
+    let stderr = Stream::read(process.stderr.take(), &bell);
+    let ended = watch(process.control(), &bell);
+    let look = || lock(&ended).take();
+    let waited = bell.wait_for(Instant::now() + limit, interrupt, look);
+    let (exit, timed_out) = match waited {
+        Ok(exit) => (exit, false),
+        Err(unmet) => {
+            process.control().kill();
+            let undisturbed = Interrupt::default();
+            let killed = bell.wait_for(Instant::now() + LAST_WORDS, &undisturbed, look);
+            if unmet == Unmet::Interrupted {
+                let program = program.to_owned();
+                return Err(CommandError::Interrupted { program });
+            }
+            (killed.unwrap_or(Ok(KILLED)), true)
+        }
+    };
+    let exit = exit.map_err(|source| CommandError::Lost {
+        program: program.to_owned(),
         source,
     })?;
-    if waited == Err(Unmet::Interrupted) {
-        return Err(CommandError::Interrupted { program });
-    }
     let _ = bell.wait_for(Instant::now() + LAST_WORDS, interrupt, || {
         (stdout.done() && stderr.done()).then_some(())
     });
     Ok(Ended {
-        exit: exit_code(status),
-        timed_out: waited == Err(Unmet::DeadlinePassed),
+        exit,
+        timed_out,
         stdout: stdout.text(),
         stderr: stderr.text(),
     })
 }
 
-/// Has the command end when the calling thread does, however that ends: a killed
-/// check leaves nothing running in the lab. (prctl(2): programs with capabilities of
-/// their own, as ping is, are exempt; they end by themselves.)
-pub(super) fn end_with_us(command: &mut Command) {
-    let ask = || prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
-    // SAFETY: between fork and exec it makes one system call, and touches no memory
-    // that another thread could have left in the middle of a change.
-    unsafe { command.pre_exec(ask) };
-}
-
-fn reap(child: &mut Child) -> io::Result<ExitStatus> {
-    child.wait()
-}
-
-fn exit_code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
-}
-
-/// Learns of the child's end without reaping it (`WNOWAIT`), so that its process id
-/// stays its own until [`reap`].
-fn watch(child: Pid, bell: &Bell) -> Arc<Mutex<bool>> {
-    let ended = Arc::new(Mutex::new(false));
-    let (flag, bell) = (Arc::clone(&ended), bell.clone());
+/// Learns of the process's end.
+fn watch(control: Arc<dyn Control>, bell: &Bell) -> Arc<Mutex<Option<io::Result<i32>>>> {
+    let ended = Arc::new(Mutex::new(None));
+    let (slot, bell) = (Arc::clone(&ended), bell.clone());
     thread::spawn(move || {
-        while waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
-            == Err(nix::errno::Errno::EINTR)
-        {}
-        *lock(&flag) = true;
+        let exit = control.wait();
+        *lock(&slot) = Some(exit);
         bell.ring();
     });
     ended
@@ -147,7 +112,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn read(pipe: Option<impl Read + Send + 'static>, bell: &Bell) -> Self {
+    fn read(pipe: Option<Box<dyn Read + Send>>, bell: &Bell) -> Self {
         let state = Arc::new(Mutex::new((Vec::new(), pipe.is_none())));
         if let Some(mut pipe) = pipe {
             let (state, bell) = (Arc::clone(&state), bell.clone());
@@ -174,12 +139,15 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn sh(script: &str, limit: Duration) -> Ended {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run(command, limit, &Interrupt::default()).expect("sh starts")
+        let process = Process::spawn(command).expect("sh starts");
+        run("sh", process, limit, &Interrupt::default()).expect("sh ends")
     }
 
     #[test]
@@ -202,16 +170,5 @@ mod tests {
         assert!(ended.timed_out);
         assert_eq!((ended.exit, ended.stdout.as_str()), (137, "before\n"));
         assert!(began.elapsed() < Duration::from_secs(30));
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_named() {
-        let missing = Command::new("/nonexistent/program");
-        let error = run(missing, Duration::from_secs(1), &Interrupt::default()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("run /nonexistent/program: No such file")
-        );
     }
 }

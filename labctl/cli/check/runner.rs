@@ -16,7 +16,7 @@ use super::capture::{Capture, CaptureError, tcpdump};
 use super::changes::{ChangeError, Changes};
 use super::command::CommandError;
 use super::context::context;
-use super::place::command_in;
+use super::place::start_in;
 use super::steps::{self, Interrupted};
 use super::wait::{Bell, Unmet};
 use crate::interrupt::Interrupt;
@@ -128,10 +128,9 @@ impl<'a> Runner<'a> {
         let deadline = Instant::now() + TCPDUMP;
         let mut captures = Vec::new();
         for spec in &check.captures {
-            let command = command_in(self.live, &spec.on, &tcpdump(&spec.interface, &spec.filter))
+            let process = start_in(self.live, &spec.on, &tcpdump(&spec.interface, &spec.filter))
                 .map_err(|error| at_capture(spec, &error))?;
-            let running = Capture::start(command, &spec.interface, bell)
-                .map_err(|error| stopped(spec, &error))?;
+            let running = Capture::start(process, &spec.interface, bell);
             captures.push(Growing {
                 running,
                 packets: packet::Capture::new(),

@@ -7,8 +7,8 @@ use lab_checks::check_file::{Step, Tcp, TcpOutcome};
 use lab_checks::judge::StepOutcome;
 
 use super::changes::{ChangeError, Changes};
-use super::command::{CommandError, Ended, run};
-use super::place::command_in;
+use super::command::{CommandError, Ended};
+use super::place::run_in;
 use crate::interrupt::Interrupt;
 use crate::live::LiveLab;
 
@@ -47,8 +47,7 @@ fn command(live: &LiveLab, step: &Step, interrupt: &Interrupt) -> Result<StepOut
     let (Some(argv), Some(on)) = (step.command(), step.target()) else {
         return Ok(StepOutcome::Impossible("it is no command".to_owned()));
     };
-    let ended =
-        command_in(live, on, &argv).and_then(|command| run(command, step.deadline(), interrupt));
+    let ended = run_in(live, on, &argv, step.deadline(), interrupt);
     match ended {
         Ok(Ended {
             exit,
@@ -90,8 +89,7 @@ fn connect(
             .iter()
             .map(|port| format!("--local-port={port}")),
     );
-    let ended =
-        command_in(live, &tcp.from, &argv).and_then(|command| run(command, limit, interrupt));
+    let ended = run_in(live, &tcp.from, &argv, limit, interrupt);
     match ended {
         Ok(Ended { stdout, stderr, .. }) => Ok(match outcome(stdout.trim()) {
             Some(outcome) => StepOutcome::Tcp(outcome),

@@ -17,9 +17,9 @@ use crate::output::{Format, Table, count, print_as};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &CheckArgs, quiet: bool) -> Result<Exit, Failure> {
-    let netns = provider(None)?;
-    let lab = choose(&netns, args.lab.lab.as_deref())?;
-    let sources = sources_of(&netns, &lab)?;
+    let provider = provider(None)?;
+    let lab = choose(&provider, args.lab.lab.as_deref())?;
+    let sources = sources_of(&provider, &lab)?;
     let chosen = choose_checks(&sources.suites, &args.suites, &args.only)?;
     if args.list {
         return list(&chosen, args.format.output);
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &CheckArgs, quiet: bool) -> Result<Exit, Failure> {
         "what a check changed may still be changed; `labctl up {}` mends it",
         sources.file.display()
     ));
-    let live = LiveLab::lock(netns, sources, &interrupt)?;
+    let live = LiveLab::lock(provider, sources, &interrupt)?;
     warn_of_drift(&live)?;
     run_chosen(
         &live,

@@ -1,6 +1,6 @@
 //! `down`: nothing of a lab is left, whatever is there of it.
 
-use lab_providers::netns::Netns;
+use lab_providers::Provider;
 
 use crate::args::DownArgs;
 use crate::exit::{Exit, Failure, OrExit};
@@ -9,12 +9,12 @@ use crate::live::{choose, failed, lock, provider};
 use crate::output::print_line;
 
 pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
-    let netns = provider(None)?;
-    let labs = netns.labs().or_exit(Exit::LabFailed)?;
+    let provider = provider(None)?;
+    let labs = provider.labs().or_exit(Exit::LabFailed)?;
     let labs = match &args.lab.lab {
         _ if args.all || labs.is_empty() => labs,
         Some(lab) => labs.into_iter().filter(|it| it == lab).collect(),
-        None => vec![choose(&netns, None)?],
+        None => vec![choose(&provider, None)?],
     };
     // Down is what was asked for, and down it is: scripts may repeat it.
     if labs.is_empty() && !quiet {
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
     let interrupt = Interrupt::listen()?;
     interrupt.would_leave("`labctl down` again removes the rest");
     for lab in &labs {
-        take_down(&netns, lab, &interrupt)?;
+        take_down(&provider, lab, &interrupt)?;
         if !quiet {
             print_line(format_args!("lab {lab} is down"))?;
         }
@@ -33,9 +33,9 @@ pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn take_down(netns: &Netns, lab: &str, interrupt: &Interrupt) -> Result<(), Failure> {
-    let lock = lock(netns, lab, interrupt)?;
-    netns
+fn take_down(provider: &Provider, lab: &str, interrupt: &Interrupt) -> Result<(), Failure> {
+    let lock = lock(provider, lab, interrupt)?;
+    provider
         .down(&lock, interrupt.flag(), &mut |_| {})
         .map_err(|error| failed(lab, &error))
 }

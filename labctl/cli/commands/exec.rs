@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use lab_providers::netns::{Netns, ProviderError, Target};
+use lab_providers::{Provider, ProviderError, Target};
 
 use crate::args::{ExecArgs, ShellArgs};
 use crate::exit::{Exit, Failure, OrExit};
@@ -28,9 +28,10 @@ fn become_command(
     target: &str,
     argv: &[impl AsRef<OsStr>],
 ) -> Result<Exit, Failure> {
-    let netns = provider(None)?;
-    let lab = choose(&netns, lab)?;
-    let target = find(&netns, &lab, target)?;
+    let provider = provider(None)?;
+    let lab = choose(&provider, lab)?;
+    let target = find(&provider, &lab, target)?;
+    let Provider::Netns(netns) = &provider;
     let error = netns
         .command(&lab, &target, argv)
         .or_exit(Exit::LabFailed)?
@@ -51,8 +52,8 @@ fn become_command(
 }
 
 /// The node or pod of that name; one that isn't there is an error of usage.
-pub(super) fn find(netns: &Netns, lab: &str, name: &str) -> Result<Target, Failure> {
-    netns.find(lab, name).map_err(|error| {
+pub(super) fn find(provider: &Provider, lab: &str, name: &str) -> Result<Target, Failure> {
+    provider.find(lab, name).map_err(|error| {
         let exit = match error {
             ProviderError::NoTarget { .. } | ProviderError::Ambiguous { .. } => Exit::Usage,
             _ => Exit::LabFailed,

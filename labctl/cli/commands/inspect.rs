@@ -1,10 +1,8 @@
 //! `inspect`: everything that is known about a lab, a node or a pod.
 
-use std::fs;
-
 use lab_model::node_state::{NodeState, Pod};
-use lab_node::api::{Client, SOCKET, STATE_FILE, Status};
-use lab_providers::netns::{Netns, Record, Target};
+use lab_node::api::Status;
+use lab_providers::{Provider, Record, Target};
 use serde::Serialize;
 
 use super::exec::find;
@@ -14,21 +12,21 @@ use crate::live::{choose, provider, record_of};
 use crate::output::{Format, print_as};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
-    let netns = provider(None)?;
-    let lab = choose(&netns, args.lab.lab.as_deref())?;
+    let provider = provider(None)?;
+    let lab = choose(&provider, args.lab.lab.as_deref())?;
     match &args.target {
         None => {
-            let record = record_of(&netns, &lab)?;
+            let record = record_of(&provider, &lab)?;
             let nodes = record
                 .nodes
                 .iter()
-                .map(|node| NodeView::read(&netns, &lab, &node.name));
+                .map(|node| NodeView::read(&provider, &lab, &node.name));
             let nodes = nodes.collect::<Result<_, _>>()?;
             show(args.output, &LabView { record, nodes })
         }
-        Some(target) => match find(&netns, &lab, target)? {
-            Target::Node { name } => show(args.output, &NodeView::read(&netns, &lab, &name)?),
-            pod @ Target::Pod { .. } => show(args.output, &PodView::read(&netns, &lab, &pod)?),
+        Some(target) => match find(&provider, &lab, target)? {
+            Target::Node { name } => show(args.output, &NodeView::read(&provider, &lab, &name)?),
+            pod @ Target::Pod { .. } => show(args.output, &PodView::read(&provider, &lab, &pod)?),
         },
     }
 }
@@ -74,24 +72,19 @@ enum AgentView {
 }
 
 impl NodeView {
-    fn read(netns: &Netns, lab: &str, node: &str) -> Result<Self, Failure> {
-        let folder = netns.node_folder(lab, node).or_exit(Exit::LabFailed)?;
-        let text = fs::read(folder.join(STATE_FILE)).ok();
-        let state = text.and_then(|text| serde_json::from_slice::<NodeState>(&text).ok());
-        let socket = folder.join(SOCKET);
-        let agent = socket.exists().then(|| {
-            match Client::connect(&socket).and_then(|mut client| client.status()) {
-                // The document stands above; twice would be too much of it.
-                Ok(status) => AgentView::Status(Box::new(Status {
-                    applied: None,
-                    ..status
-                })),
-                Err(error) => AgentView::Unreachable(error.to_string()),
-            }
+    fn read(provider: &Provider, lab: &str, node: &str) -> Result<Self, Failure> {
+        let seen = provider.agent(lab, node).or_exit(Exit::LabFailed)?;
+        let agent = seen.status.map(|status| match status {
+            // The document stands above; twice would be too much of it.
+            Ok(status) => AgentView::Status(Box::new(Status {
+                applied: None,
+                ..status
+            })),
+            Err(error) => AgentView::Unreachable(error),
         });
         Ok(Self {
             node: node.to_owned(),
-            state,
+            state: seen.applied,
             agent,
         })
     }
@@ -106,9 +99,9 @@ struct PodView {
 }
 
 impl PodView {
-    fn read(netns: &Netns, lab: &str, target: &Target) -> Result<Self, Failure> {
+    fn read(provider: &Provider, lab: &str, target: &Target) -> Result<Self, Failure> {
         let node = target.node().to_owned();
-        let state = NodeView::read(netns, lab, &node)?.state;
+        let state = NodeView::read(provider, lab, &node)?.state;
         let mut pods = state.into_iter().flat_map(|state| state.pods);
         let pod = pods.find(|pod| pod.key() == target.to_string());
         let gone = || Failure::new(Exit::LabFailed, format_args!("{target} is gone meanwhile"));

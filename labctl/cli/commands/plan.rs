@@ -11,9 +11,9 @@ use crate::sources;
 
 pub(crate) fn run(args: PlanArgs) -> Result<Exit, Failure> {
     let sources = sources::read(&args.lab.file, args.lab.name.as_deref())?;
-    let netns = provider(args.datapath.datapath_object)?;
-    let cluster = sources.cluster(&allocations(&netns, &sources.lab.name)?)?;
-    let plan = plan_for(&netns, &sources.lab, &cluster.node_states)?;
+    let provider = provider(args.datapath.datapath_object)?;
+    let cluster = sources.cluster(&allocations(&provider, &sources.lab.name)?)?;
+    let plan = plan_for(&provider, &sources.lab, &cluster.node_states)?;
     let lab = &sources.lab.name;
     print_as(args.format.output, &document(lab, &plan), || {
         text(lab, &plan)

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
-use lab_node::api::{Client, PodStatus, SOCKET, Status};
-use lab_providers::netns::{Netns, NodeRecord};
+use lab_node::api::{PodStatus, Status};
+use lab_providers::Provider;
 use serde::Serialize;
 
 use crate::args::ListArgs;
@@ -14,9 +14,9 @@ use crate::live::{choose, provider, record_of};
 use crate::output::{Table, print_as};
 
 pub(crate) fn run(args: &ListArgs) -> Result<Exit, Failure> {
-    let netns = provider(None)?;
-    let lab = choose(&netns, args.lab.lab.as_deref())?;
-    let status = LabStatus::read(&netns, &lab)?;
+    let provider = provider(None)?;
+    let lab = choose(&provider, args.lab.lab.as_deref())?;
+    let status = LabStatus::read(&provider, &lab)?;
     print_as(args.format.output, &status, || {
         status.table(SystemTime::now())
     })?;
@@ -50,11 +50,11 @@ struct PodLine {
 }
 
 impl LabStatus {
-    fn read(netns: &Netns, lab: &str) -> Result<Self, Failure> {
-        let record = record_of(netns, lab)?;
+    fn read(provider: &Provider, lab: &str) -> Result<Self, Failure> {
+        let record = record_of(provider, lab)?;
         let mut nodes = Vec::new();
         let mut pods = Vec::new();
-        let observed = netns.observe(lab).or_exit(Exit::LabFailed)?;
+        let observed = provider.observe(lab).or_exit(Exit::LabFailed)?;
         for node in &record.nodes {
             let seen = observed.nodes.get(&node.name);
             let fault = match seen {
@@ -63,7 +63,7 @@ impl LabStatus {
             };
             let agent = seen
                 .and_then(|seen| seen.agent.as_ref())
-                .map(|_| agent(netns, lab, node));
+                .map(|_| agent(provider, lab, &node.name));
             let (status, agent) = match (fault, agent) {
                 (Some(fault), _) => (format!("NotReady: {fault}"), None),
                 (None, Some(Err(error))) => (format!("NotReady: {error}"), None),
@@ -169,12 +169,14 @@ fn age(started: Option<u64>, now: SystemTime) -> String {
 }
 
 /// What the node's agent answers, or why it does not.
-fn agent(netns: &Netns, lab: &str, node: &NodeRecord) -> Result<Status, String> {
-    let folder = netns
-        .node_folder(lab, &node.name)
-        .map_err(|error| error.to_string())?;
-    let status = Client::connect(&folder.join(SOCKET)).and_then(|mut client| client.status());
-    status.map_err(|error| format!("failed to {error}"))
+fn agent(provider: &Provider, lab: &str, node: &str) -> Result<Status, String> {
+    let seen = provider
+        .agent(lab, node)
+        .map_err(|error| format!("failed to {error}"))?;
+    match seen.status {
+        Some(status) => status.map_err(|error| format!("failed to {error}")),
+        None => Err("its agent was never started".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -17,13 +17,13 @@ pub(crate) fn run(args: UpArgs, quiet: bool) -> Result<Exit, Failure> {
     let began = Instant::now();
     let sources = sources::read(&args.lab.file, args.lab.name.as_deref())?;
     let given = args.datapath.datapath_object.is_some();
-    let netns = provider(args.datapath.datapath_object)?;
+    let provider = provider(args.datapath.datapath_object)?;
     let interrupt = Interrupt::listen()?;
     interrupt.would_leave(format!(
         "`labctl down --lab {}` removes what is left",
         sources.lab.name
     ));
-    let live = LiveLab::lock(netns, sources, &interrupt)?;
+    let live = LiveLab::lock(provider, sources, &interrupt)?;
     let plan = live.plan()?;
     if given && !starts_agents(&plan) {
         eprintln!(

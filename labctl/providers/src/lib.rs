@@ -4,4 +4,20 @@
 //! [`lab_model::plan`] makes of it. [`netns`] is the one for namespaces on this
 //! host's own kernel.
 
+mod error;
+mod execute;
+mod lab_folder;
+mod lock;
 pub mod netns;
+mod process;
+mod provider;
+mod record;
+mod target;
+
+pub use error::{ExecuteError, ProviderError};
+pub use execute::Event;
+pub use lock::{LabLock, Wait};
+pub use process::{Control, Process};
+pub use provider::{AgentView, Log, Provider};
+pub use record::{NodeRecord, Record};
+pub use target::Target;

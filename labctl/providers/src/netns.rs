@@ -14,33 +14,30 @@
 mod agents;
 mod cables;
 mod down;
-mod error;
 mod execute;
 mod limits;
-mod lock;
 mod namespaces;
 mod node;
 mod observe;
 mod parallel;
 mod places;
-mod record;
 mod servers;
 mod target;
 #[cfg(test)]
 mod tests;
-mod undo;
 
 use std::path::PathBuf;
 
-use lab_node::api::Client;
+use lab_node::api::SOCKET;
 use lab_node::cgroup;
 
-pub use error::{ExecuteError, ProviderError};
-pub use execute::Event;
-pub use lock::{LabLock, Wait};
+use crate::error::ProviderError;
+use crate::lock::{LabLock, Wait};
+use crate::provider::{AgentView, Log, log_files};
+use crate::record::{self, Record};
+use crate::target::Target;
+
 use places::{Places, Roots};
-pub use record::{NodeRecord, Record};
-pub use target::Target;
 
 /// How labs are made.
 #[derive(Clone, Debug)]
@@ -91,7 +88,7 @@ impl Netns {
     /// # Errors
     /// When the record cannot be read, or was not written by a labctl like this.
     pub fn record(&self, lab: &str) -> Result<Option<Record>, ProviderError> {
-        Record::read(&self.places(lab)?)
+        Record::read(self.places(lab)?.folder())
     }
 
     /// The folder that holds the lab's state. It goes with the lab.
@@ -99,31 +96,49 @@ impl Netns {
     /// # Errors
     /// When no lab can have that name.
     pub fn folder(&self, lab: &str) -> Result<PathBuf, ProviderError> {
-        Ok(self.places(lab)?.folder().to_owned())
+        Ok(self.places(lab)?.folder().path().to_owned())
     }
 
-    /// The node's folder, `/run/labctl` to the node itself: `agent.sock`,
-    /// `agent.log` and `serve.log` are in it.
+    /// What the agent of a node says of itself.
     ///
     /// # Errors
     /// When no lab can have that name.
-    pub fn node_folder(&self, lab: &str, node: &str) -> Result<PathBuf, ProviderError> {
-        Ok(self.places(lab)?.node(node))
+    pub fn agent_view(&self, lab: &str, node: &str) -> Result<AgentView, ProviderError> {
+        let places = self.places(lab)?;
+        let socket = places.node(node).join(SOCKET);
+        let status = socket.exists().then(|| {
+            let status = agents::connect(&places, node).and_then(|mut client| client.status());
+            status.map_err(|error| error.to_string())
+        });
+        let applied = agents::applied(&places, node)?;
+        Ok(AgentView { applied, status })
     }
 
-    /// A connection to the agent of a node.
+    /// What a node's services, or a pod, have written.
     ///
     /// # Errors
-    /// [`ProviderError::Agent`] when nobody listens.
-    pub fn agent(&self, lab: &str, node: &str) -> Result<Client, ProviderError> {
-        agents::connect(&self.places(lab)?, node).map_err(|error| {
-            let (what, why) = ("answer", error.to_string());
-            ProviderError::Agent {
-                node: node.to_owned(),
-                what,
-                why,
-            }
-        })
+    /// When a log that is there cannot be read.
+    pub fn logs(&self, lab: &str, target: &Target) -> Result<Vec<Log>, ProviderError> {
+        let folder = self.places(lab)?.node(target.node());
+        let mut logs = Vec::new();
+        for file in log_files(target) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let written = record::read_if_there(&folder.join(&file))?;
+            logs.extend(written.map(|bytes| Log {
+                name: name.into_owned(),
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+            }));
+        }
+        Ok(logs)
+    }
+
+    /// Takes the lock of the lab, which need not exist.
+    ///
+    /// # Errors
+    /// [`ProviderError::Locked`], [`ProviderError::Interrupted`], or when the
+    /// lab's folder cannot be made.
+    pub fn lock(&self, lab: &str, wait: Wait<'_>) -> Result<LabLock, ProviderError> {
+        LabLock::take(self.places(lab)?.folder().clone(), wait)
     }
 
     fn places(&self, lab: &str) -> Result<Places, ProviderError> {

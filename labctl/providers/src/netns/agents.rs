@@ -9,11 +9,11 @@ use lab_model::node_state::NodeState;
 use lab_model::plan::ObservedAgent;
 use lab_node::api::{Client, ClientError, SOCKET, STATE_FILE};
 
-use super::error::ProviderError;
-use super::execute::StepFault;
 use super::parallel::parallel;
 use super::places::{Kind, Places};
-use super::record;
+use crate::error::ProviderError;
+use crate::execute::StepFault;
+use crate::record;
 
 /// What agents are to apply: place in the plan, node, state.
 pub(super) type Applications<'p> = Vec<(usize, &'p String, &'p Arc<NodeState>)>;

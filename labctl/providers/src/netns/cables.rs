@@ -14,13 +14,10 @@ use lab_node::netlink::{
 use lab_node::sysctl;
 use nix::errno::Errno;
 
-use super::error::ProviderError;
-use super::execute::StepFault;
 use super::namespaces::{FIRST_PORT, Handle, Namespaces, Place};
 use super::places::Places;
-
-/// Actions of a run, with their places in the plan.
-pub(super) type Staged<'p> = Vec<(usize, &'p Action)>;
+use crate::error::ProviderError;
+use crate::execute::{Staged, StepFault};
 
 /// Makes the namespace with the bridge that is the segment.
 pub(super) fn create_segment(places: &Places) -> Result<Handle, ProviderError> {

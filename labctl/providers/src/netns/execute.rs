@@ -1,47 +1,24 @@
-//! Plans carried out: the one interpreter of [`Action`].
+//! The one interpreter of [`Action`] for namespaces.
 //!
 //! Steps of a phase are done together: namespaces on all processors, netlink
 //! requests in batches, processes started before any is waited for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use lab_model::plan::{Action, Phase, Plan, Step};
+use lab_model::plan::{Action, Phase, Plan};
 use lab_node::{namespace, sysctl};
 
-use super::cables::{self, Staged};
-use super::error::{ExecuteError, ProviderError};
-use super::lock::LabLock;
+use super::cables;
 use super::namespaces::{Namespaces, Place};
 use super::parallel::parallel;
 use super::places::{Kind, Places};
-use super::record::{Journal, Record};
 use super::servers::{self, Server};
-use super::{Netns, agents, down, limits, node, undo};
-
-/// What happens while a plan is carried out.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A step begins.
-    Doing(&'a Step),
-    /// A step is done.
-    Done(&'a Step),
-    /// Something went wrong, and a step is taken back by this action.
-    Undoing(&'a Action),
-}
-
-/// A failure, and the position of the step in the plan.
-#[derive(Debug)]
-pub(super) struct StepFault {
-    pub(super) position: usize,
-    pub(super) cause: ProviderError,
-}
-
-impl StepFault {
-    pub(super) fn at(position: usize) -> impl Fn(ProviderError) -> Self {
-        move |cause| Self { position, cause }
-    }
-}
+use super::{Netns, agents, down, limits, node};
+use crate::error::{ExecuteError, ProviderError};
+use crate::execute::{self, Event, Executor, Staged, StepFault};
+use crate::lock::LabLock;
+use crate::record::Record;
 
 impl Netns {
     /// Carries out `plan` on the lab that `lock` is for, and writes `record`
@@ -60,96 +37,22 @@ impl Netns {
         interrupt: &AtomicBool,
         events: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), ExecuteError> {
-        let places = &lock.places;
-        let before = Record::read(places).unwrap_or_default();
-        if before.as_ref() != Some(record) {
-            record.write(places).map_err(ExecuteError::bare)?;
-        }
-        if plan.is_empty() {
-            return Ok(());
-        }
+        let places = self.places(lock.lab()).map_err(ExecuteError::bare)?;
         limits::make_room_for(record.nodes.len());
-        let mut journal = Journal::open(places);
-        let mut run = Run::new(self, places, interrupt);
-        match run.steps(&plan.steps, &mut journal, events) {
-            Ok(()) => {
-                journal.ended("done");
-                Ok(())
-            }
-            Err(fault) => {
-                journal.ended(&fault.cause.to_string());
-                Err(undo::after(
-                    run,
-                    &plan.steps,
-                    fault,
-                    before.as_ref(),
-                    events,
-                ))
-            }
-        }
+        let mut run = Run::new(self, &places);
+        execute::execute(&lock.folder, plan, record, &mut run, interrupt, events)
     }
 }
 
-/// One run: what is open, and how far it has come.
+/// One run: what is open.
 pub(super) struct Run<'a> {
-    pub(super) provider: &'a Netns,
-    pub(super) places: &'a Places,
-    interrupt: &'a AtomicBool,
+    provider: &'a Netns,
+    places: &'a Places,
     namespaces: Namespaces<'a>,
-    /// How many steps were begun.
-    pub(super) begun: usize,
 }
 
-impl<'a> Run<'a> {
-    pub(super) const fn new(
-        provider: &'a Netns,
-        places: &'a Places,
-        interrupt: &'a AtomicBool,
-    ) -> Self {
-        Self {
-            provider,
-            places,
-            interrupt,
-            namespaces: Namespaces::new(places),
-            begun: 0,
-        }
-    }
-
-    /// The same run, no longer to be interrupted.
-    pub(super) fn undisturbed(self, never: &'a AtomicBool) -> Self {
-        Self {
-            interrupt: never,
-            ..self
-        }
-    }
-
-    fn steps(
-        &mut self,
-        steps: &[Step],
-        journal: &mut Journal,
-        events: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), StepFault> {
-        let together = |a: &Step, b: &Step| stage(a.action.phase()) == stage(b.action.phase());
-        for steps in steps.chunk_by(together) {
-            let first = self.begun;
-            if self.interrupt.load(Ordering::SeqCst) {
-                return Err(StepFault::at(first)(ProviderError::Interrupted));
-            }
-            journal.doing(steps);
-            steps.iter().for_each(|step| events(Event::Doing(step)));
-            self.begun += steps.len();
-            let staged = steps.iter().enumerate();
-            let staged = staged
-                .map(|(offset, step)| (first + offset, &step.action))
-                .collect();
-            self.stage(staged)?;
-            steps.iter().for_each(|step| events(Event::Done(step)));
-        }
-        Ok(())
-    }
-
-    /// Carries out actions that may be done together.
-    pub(super) fn stage(&mut self, actions: Staged<'_>) -> Result<(), StepFault> {
+impl Executor for Run<'_> {
+    fn stage(&mut self, actions: Staged<'_>, interrupt: &AtomicBool) -> Result<(), StepFault> {
         let mut work = Work::default();
         for (position, action) in actions {
             match action {
@@ -215,10 +118,33 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.settle(work)
+        self.settle(work, interrupt)
     }
 
-    fn settle(&mut self, work: Work<'_>) -> Result<(), StepFault> {
+    /// Phases that differ only in the order within one namespace are done together:
+    /// interfaces are made before anything else, and a batch keeps the order.
+    fn together(&self, phase: Phase) -> Phase {
+        match phase {
+            Phase::Links
+            | Phase::DeleteRoutes
+            | Phase::DeleteAddresses
+            | Phase::Addresses
+            | Phase::Routes => Phase::Links,
+            other => other,
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    pub(super) const fn new(provider: &'a Netns, places: &'a Places) -> Self {
+        Self {
+            provider,
+            places,
+            namespaces: Namespaces::new(places),
+        }
+    }
+
+    fn settle(&mut self, work: Work<'_>, interrupt: &AtomicBool) -> Result<(), StepFault> {
         self.delete_nodes(&work.deaths)?;
         self.create_nodes(work.births)?;
         // The world's before the segment's: eth0 comes before eth1 on any machine.
@@ -229,7 +155,7 @@ impl<'a> Run<'a> {
         for (place, actions) in &work.changes {
             cables::change(&mut self.namespaces, place, actions)?;
         }
-        self.start_servers(work.servers)?;
+        self.start_servers(work.servers, interrupt)?;
         agents::apply(self.places, work.states)
     }
 
@@ -300,14 +226,18 @@ impl<'a> Run<'a> {
         outcomes.try_for_each(|((at, _), outcome)| outcome.map_err(StepFault::at(*at)))
     }
 
-    fn start_servers(&self, servers: Vec<(usize, &String, Server<'_>)>) -> Result<(), StepFault> {
+    fn start_servers(
+        &self,
+        servers: Vec<(usize, &String, Server<'_>)>,
+        interrupt: &AtomicBool,
+    ) -> Result<(), StepFault> {
         let (provider, places) = (self.provider, self.places);
         let starting = parallel(servers, |(position, node, server)| {
             servers::start(provider, places, position, node, server)
                 .map_err(StepFault::at(position))
         });
         let starting: Result<Vec<_>, _> = starting.into_iter().collect();
-        servers::wait_ready(starting?, self.interrupt)
+        servers::wait_ready(starting?, interrupt)
     }
 }
 
@@ -323,17 +253,4 @@ struct Work<'p> {
     changes: BTreeMap<Place, Staged<'p>>,
     servers: Vec<(usize, &'p String, Server<'p>)>,
     states: agents::Applications<'p>,
-}
-
-/// Phases that differ only in the order within one namespace are done together:
-/// interfaces are made before anything else, and a batch keeps the order.
-const fn stage(phase: Phase) -> Phase {
-    match phase {
-        Phase::Links
-        | Phase::DeleteRoutes
-        | Phase::DeleteAddresses
-        | Phase::Addresses
-        | Phase::Routes => Phase::Links,
-        other => other,
-    }
 }

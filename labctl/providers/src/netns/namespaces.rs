@@ -11,8 +11,8 @@ use std::sync::Arc;
 use lab_node::namespace;
 use lab_node::netlink::{Netlink, NetlinkError};
 
-use super::error::ProviderError;
 use super::places::Places;
+use crate::error::ProviderError;
 
 /// A network namespace of a lab.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,11 +17,13 @@ use lab_node::{node_mounts, sysctl};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::CloneFlags;
 
+use super::Netns;
 use super::cables::hosts_file;
-use super::error::ProviderError;
 use super::namespaces::{FIRST_INTERFACE, FIRST_PORT, Handle};
 use super::places::{Kind, Places, mounts_below};
-use super::{Netns, record};
+use crate::error::ProviderError;
+use crate::lab_folder::remove_folder;
+use crate::record;
 
 /// How long killed processes may take to be gone. Killed at once, they are held
 /// up only by what the kernel itself waits for.
@@ -241,14 +243,4 @@ pub(super) fn unmount<'a>(
             .map_err(|errno| ProviderError::file("unmount", point, errno.into()))?;
     }
     Ok(())
-}
-
-/// Removes a folder with all in it; what is not there is no fault.
-pub(super) fn remove_folder(folder: &Path) -> Result<(), ProviderError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(ProviderError::file("remove", folder, error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -12,10 +12,11 @@ use lab_node::process::is_in_netns;
 use lab_node::{namespace, sysctl};
 
 use super::cables::hosts_in;
-use super::error::ProviderError;
 use super::parallel::parallel;
 use super::places::{Kind, Places};
-use super::{Netns, agents, node, record, servers};
+use super::{Netns, agents, node, servers};
+use crate::error::ProviderError;
+use crate::record;
 
 impl Netns {
     /// Looks at everything of the lab. Changes nothing and takes no lock; without

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use lab_node::cgroup::Cgroup;
 
-use super::error::ProviderError;
+use crate::error::ProviderError;
+use crate::lab_folder::{LabFolder, is_in_use};
 
 /// State of all labs.
 const STATE: &str = "/run/labctl";
@@ -32,14 +33,8 @@ impl Roots {
 
     /// Where the lab `name` is or would be.
     pub(super) fn lab(&self, name: &str) -> Result<Places, ProviderError> {
-        // The name becomes part of paths that are removed with all below them.
-        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || !name.bytes().all(legal) {
-            return Err(ProviderError::LabName(name.to_owned()));
-        }
         Ok(Places {
-            lab: name.to_owned(),
-            folder: self.state.join(name),
+            folder: LabFolder::new(&self.state, name)?,
             cgroup: self.cgroup.child(name),
             roots: self.clone(),
         })
@@ -62,14 +57,8 @@ impl Roots {
         Ok(labs.into_iter().collect())
     }
 
-    /// Removes what is left of labctl when the last lab is gone.
-    pub(super) fn remove_if_empty(&self) -> Result<(), ProviderError> {
-        match fs::remove_dir(&self.state) {
-            Err(error) if !is_in_use(&error) => {
-                return Err(ProviderError::file("remove", &self.state, error));
-            }
-            _ => {}
-        }
+    /// Removes the cgroup of all labs when the last lab is gone.
+    pub(super) fn remove_cgroup_if_empty(&self) -> Result<(), ProviderError> {
         // EBUSY for a cgroup with children, which is another lab's.
         match fs::remove_dir(self.cgroup.path()) {
             Err(error) if !is_in_use(&error) => {
@@ -80,23 +69,17 @@ impl Roots {
     }
 }
 
-fn is_in_use(error: &io::Error) -> bool {
-    use io::ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy};
-    matches!(error.kind(), DirectoryNotEmpty | NotFound | ResourceBusy)
-}
-
 /// Where one lab is.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    lab: String,
-    folder: PathBuf,
+    folder: LabFolder,
     cgroup: Cgroup,
     roots: Roots,
 }
 
 impl Places {
     pub(super) fn lab(&self) -> &str {
-        &self.lab
+        self.folder.lab()
     }
 
     pub(super) fn roots(&self) -> &Roots {
@@ -104,28 +87,13 @@ impl Places {
     }
 
     /// State of the lab.
-    pub(super) fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &LabFolder {
         &self.folder
-    }
-
-    /// Held by whoever changes the lab.
-    pub(super) fn lock(&self) -> PathBuf {
-        self.folder.join("lock")
-    }
-
-    /// The record.
-    pub(super) fn record(&self) -> PathBuf {
-        self.folder.join("lab.json")
-    }
-
-    /// What was done, and when.
-    pub(super) fn journal(&self) -> PathBuf {
-        self.folder.join("journal.jsonl")
     }
 
     /// Folder of the network namespaces.
     pub(super) fn netns_folder(&self) -> PathBuf {
-        self.folder.join("netns")
+        self.folder.path().join("netns")
     }
 
     /// A node's network namespace.
@@ -140,12 +108,12 @@ impl Places {
 
     /// Folder of all nodes' folders.
     pub(super) fn nodes(&self) -> PathBuf {
-        self.folder.join("nodes")
+        self.folder.nodes()
     }
 
     /// A node's folder.
     pub(super) fn node(&self, node: &str) -> PathBuf {
-        self.nodes().join(node)
+        self.folder.node(node)
     }
 
     /// The cgroup of all processes of the lab.

@@ -15,11 +15,12 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
-use super::error::ProviderError;
-use super::execute::StepFault;
 use super::node::{self, DEATH};
 use super::places::{Kind, Places};
-use super::{Netns, record, target};
+use super::{Netns, target};
+use crate::error::ProviderError;
+use crate::execute::StepFault;
+use crate::record;
 
 /// How long a server may take to be ready.
 const READY: Duration = Duration::from_secs(10);

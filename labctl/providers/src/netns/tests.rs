@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use lab_model::lab::{Lab, Node, Role};
 use lab_model::node_state::NodeStates;
-use lab_model::plan::{Desired, Plan, plan};
+use lab_model::plan::{Desired, Plan, Wiring, plan};
 use lab_model::values::Values;
 use tempfile::TempDir;
 
 use super::places::mounts_below;
-use super::{ExecuteError, LabLock, Netns, Options, Record, Target, Wait};
+use super::{Netns, Options};
+use crate::{ExecuteError, LabLock, Record, Target, Wait};
 
 /// The last argument of a server is the descriptor to report readiness to. A
 /// server on port 1 fails.
@@ -89,6 +90,7 @@ impl Fixture {
             Some(Desired {
                 lab,
                 node_states: &NodeStates::new(),
+                wiring: Wiring::Cables,
             }),
             &observed,
         )
@@ -151,9 +153,9 @@ impl Fixture {
     fn assert_nothing_left(&self) {
         let places = self.provider.places(self.name()).expect("a legal name");
         assert!(
-            !places.folder().exists(),
+            !places.folder().path().exists(),
             "{} is there",
-            places.folder().display()
+            places.folder().path().display()
         );
         assert!(
             !places.cgroup().exists(),
@@ -161,7 +163,7 @@ impl Fixture {
             places.cgroup().path().display()
         );
         assert_eq!(
-            mounts_below(places.folder()).expect("list mounts"),
+            mounts_below(places.folder().path()).expect("list mounts"),
             Vec::<std::path::PathBuf>::new()
         );
     }

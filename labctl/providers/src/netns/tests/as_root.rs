@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use lab_model::lab::{Role, StaticRoute};
 
 use super::{Fixture, Wait};
-use crate::netns::{ProviderError, Target};
+use crate::{ProviderError, Target};
 
 /// Two routers and the outside; `r1` has a dummy and a server, and `r2` a route
 /// to the dummy.
@@ -165,8 +165,9 @@ fn an_edited_lab_changes_only_what_differs() {
     assert_eq!(lab.lines(), Vec::<String>::new());
     assert!(
         !lab.provider
-            .node_folder(lab.name(), "r3")
-            .expect("a path")
+            .places(lab.name())
+            .expect("a legal name")
+            .node("r3")
             .exists()
     );
 }

@@ -59,7 +59,11 @@ fn down_needs_only_the_name() {
     let places = lab.provider.places(lab.name()).expect("a legal name");
     // All that can be lost while the lab runs: mount points cannot be removed.
     fs::remove_dir_all(places.nodes()).expect("remove the nodes' folders");
-    for path in [places.record(), places.journal(), places.lock()] {
+    for path in [
+        places.folder().record(),
+        places.folder().journal(),
+        places.folder().lock(),
+    ] {
         fs::remove_file(path).expect("remove a file");
     }
     lab.down();
@@ -72,7 +76,7 @@ fn up_makes_a_lab_whose_state_is_lost_anew() {
     lab.up();
     let places = lab.provider.places(lab.name()).expect("a legal name");
     fs::remove_dir_all(places.nodes()).expect("remove the nodes' folders");
-    fs::remove_file(places.record()).expect("remove the record");
+    fs::remove_file(places.folder().record()).expect("remove the record");
     lab.up();
     assert_eq!(lab.lines(), Vec::<String>::new());
     lab.assert_reaches("r2", "10.10.1.200");

@@ -103,6 +103,14 @@ pub enum ProviderError {
         /// Why not, and what to do.
         why: String,
     },
+    /// A command did not start.
+    #[error("run {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
     /// No node or pod of that name.
     #[error("find {name} in lab {lab}: {}", candidates(known))]
     NoTarget {
@@ -127,7 +135,7 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
-    pub(super) fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File {
             what,
             path: path.into(),
@@ -135,7 +143,7 @@ impl ProviderError {
         }
     }
 
-    pub(super) fn netlink(place: &str) -> impl FnOnce(NetlinkError) -> Self + use<> {
+    pub(crate) fn netlink(place: &str) -> impl FnOnce(NetlinkError) -> Self + use<> {
         let place = place.to_owned();
         move |source| Self::Netlink { place, source }
     }
@@ -181,7 +189,7 @@ pub struct ExecuteError {
 
 impl ExecuteError {
     /// Nothing was begun.
-    pub(super) fn bare(cause: ProviderError) -> Self {
+    pub(crate) fn bare(cause: ProviderError) -> Self {
         Self {
             step: None,
             cause: cause.into(),

@@ -12,10 +12,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::Netns;
-use super::down;
-use super::error::ProviderError;
-use super::places::Places;
+use crate::error::ProviderError;
+use crate::lab_folder::LabFolder;
 
 /// How often a wait for the lock looks at the interrupt flag.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -23,7 +21,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// The right to change one lab, for as long as it is not dropped.
 #[derive(Debug)]
 pub struct LabLock {
-    pub(super) places: Places,
+    pub(crate) folder: LabFolder,
     _file: File,
 }
 
@@ -31,16 +29,16 @@ impl LabLock {
     /// Name of the lab.
     #[must_use]
     pub fn lab(&self) -> &str {
-        self.places.lab()
+        self.folder.lab()
     }
 }
 
 impl Drop for LabLock {
     /// Of a lab that was not made, or is gone, the lock is the last trace.
     fn drop(&mut self) {
-        if !self.places.exist() && !self.places.record().exists() {
+        if self.folder.is_bare() {
             // Nothing is lost when it stays: the next `up` or `down` takes it.
-            let _ = down::remove_folder_of(&self.places);
+            let _ = self.folder.remove();
         }
     }
 }
@@ -58,23 +56,22 @@ pub enum Wait<'a> {
     },
 }
 
-impl Netns {
+impl LabLock {
     /// Takes the lock of the lab, which need not exist.
     ///
     /// # Errors
     /// [`ProviderError::Locked`], [`ProviderError::Interrupted`], or when the
     /// lab's folder cannot be made.
-    pub fn lock(&self, lab: &str, mut wait: Wait<'_>) -> Result<LabLock, ProviderError> {
-        let places = self.places(lab)?;
+    pub(crate) fn take(folder: LabFolder, mut wait: Wait<'_>) -> Result<Self, ProviderError> {
         loop {
-            let file = open(&places)?;
-            let file = acquire(file, &places, &mut wait)?;
+            let file = open(&folder)?;
+            let file = acquire(file, &folder, &mut wait)?;
             // `down` removes the file while it holds the lock on it.
-            if is_still_there(&file, &places)? {
+            if is_still_there(&file, &folder)? {
                 write_pid(&file)
-                    .map_err(|source| ProviderError::file("write", &places.lock(), source))?;
-                return Ok(LabLock {
-                    places,
+                    .map_err(|source| ProviderError::file("write", &folder.lock(), source))?;
+                return Ok(Self {
+                    folder,
                     _file: file,
                 });
             }
@@ -83,13 +80,13 @@ impl Netns {
 }
 
 /// Opens the lock file; the folder may vanish between the two, with another's `down`.
-fn open(places: &Places) -> Result<File, ProviderError> {
+fn open(folder: &LabFolder) -> Result<File, ProviderError> {
     loop {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(places.folder())
-            .map_err(|source| ProviderError::file("create", places.folder(), source))?;
+            .create(folder.path())
+            .map_err(|source| ProviderError::file("create", folder.path(), source))?;
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -97,17 +94,17 @@ fn open(places: &Places) -> Result<File, ProviderError> {
             .create(true)
             .truncate(false)
             .mode(0o600);
-        match options.open(places.lock()) {
+        match options.open(folder.lock()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             file => {
-                return file.map_err(|source| ProviderError::file("open", &places.lock(), source));
+                return file.map_err(|source| ProviderError::file("open", &folder.lock(), source));
             }
         }
     }
 }
 
-fn acquire(file: File, places: &Places, wait: &mut Wait<'_>) -> Result<File, ProviderError> {
-    let fault = |source| ProviderError::file("lock", &places.lock(), source);
+fn acquire(file: File, folder: &LabFolder, wait: &mut Wait<'_>) -> Result<File, ProviderError> {
+    let fault = |source| ProviderError::file("lock", &folder.lock(), source);
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::Error(source)) => return Err(fault(source)),
@@ -116,7 +113,7 @@ fn acquire(file: File, places: &Places, wait: &mut Wait<'_>) -> Result<File, Pro
     let pid = read_pid(&file);
     let Wait::Until { interrupt, waiting } = wait else {
         return Err(ProviderError::Locked {
-            lab: places.lab().to_owned(),
+            lab: folder.lab().to_owned(),
             pid,
         });
     };
@@ -141,10 +138,10 @@ fn acquire(file: File, places: &Places, wait: &mut Wait<'_>) -> Result<File, Pro
     }
 }
 
-fn is_still_there(file: &File, places: &Places) -> Result<bool, ProviderError> {
-    let fault = |source| ProviderError::file("examine", &places.lock(), source);
+fn is_still_there(file: &File, folder: &LabFolder) -> Result<bool, ProviderError> {
+    let fault = |source| ProviderError::file("examine", &folder.lock(), source);
     let held = file.metadata().map_err(fault)?;
-    match fs::metadata(places.lock()) {
+    match fs::metadata(folder.lock()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         found => {
             let found = found.map_err(fault)?;

@@ -10,8 +10,8 @@ use lab_model::lab::{Lab, Role};
 use lab_model::plan::Step;
 use serde::{Deserialize, Serialize};
 
-use super::error::ProviderError;
-use super::places::Places;
+use crate::error::ProviderError;
+use crate::lab_folder::LabFolder;
 
 /// Shape of the record; another one is not read.
 const VERSION: u32 = 1;
@@ -61,8 +61,8 @@ impl Record {
         }
     }
 
-    pub(super) fn read(places: &Places) -> Result<Option<Self>, ProviderError> {
-        let path = places.record();
+    pub(crate) fn read(folder: &LabFolder) -> Result<Option<Self>, ProviderError> {
+        let path = folder.record();
         let Some(text) = read_if_there(&path)? else {
             return Ok(None);
         };
@@ -75,8 +75,8 @@ impl Record {
         Ok(Some(record))
     }
 
-    pub(super) fn write(&self, places: &Places) -> Result<(), ProviderError> {
-        let path = places.record();
+    pub(crate) fn write(&self, folder: &LabFolder) -> Result<(), ProviderError> {
+        let path = folder.record();
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| ProviderError::file("write", &path, error.into()))?;
         write_whole(&path, &text)
@@ -84,10 +84,10 @@ impl Record {
 }
 
 /// Puts back what was read before; nothing when there was nothing.
-pub(super) fn restore(places: &Places, before: Option<&Record>) -> Result<(), ProviderError> {
-    let path = places.record();
+pub(crate) fn restore(folder: &LabFolder, before: Option<&Record>) -> Result<(), ProviderError> {
+    let path = folder.record();
     match before {
-        Some(record) if places.folder().exists() => record.write(places),
+        Some(record) if folder.path().exists() => record.write(folder),
         Some(_) => Ok(()),
         None => match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -99,7 +99,7 @@ pub(super) fn restore(places: &Places, before: Option<&Record>) -> Result<(), Pr
 }
 
 /// The content of a file; none when it is not there.
-pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ProviderError> {
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ProviderError> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         read => read
@@ -109,7 +109,7 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ProviderErro
 }
 
 /// Writes a file so that a reader sees the old content or the new, never half.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), ProviderError> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), ProviderError> {
     let beside = path.with_extension("new");
     fs::write(&beside, content)
         .and_then(|()| fs::rename(&beside, path))
@@ -117,7 +117,7 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), ProviderErr
 }
 
 /// The role as the record and a node's folder name it.
-pub(super) fn role(word: &str) -> Option<Role> {
+pub(crate) fn role(word: &str) -> Option<Role> {
     Role::ALL
         .into_iter()
         .find(|role| role.as_str() == word.trim())
@@ -127,22 +127,22 @@ pub(super) fn role(word: &str) -> Option<Role> {
 /// object a line. Nothing reads it to decide anything, so what cannot be written
 /// is let go.
 #[derive(Debug)]
-pub(super) struct Journal(Option<File>);
+pub(crate) struct Journal(Option<File>);
 
 impl Journal {
     /// Opens the journal. The lab's folder must be there.
-    pub(super) fn open(places: &Places) -> Self {
+    pub(crate) fn open(folder: &LabFolder) -> Self {
         Self(
             OpenOptions::new()
                 .create(true)
                 .append(true)
-                .open(places.journal())
+                .open(folder.journal())
                 .ok(),
         )
     }
 
     /// Notes that steps are about to be taken.
-    pub(super) fn doing(&mut self, steps: &[Step]) {
+    pub(crate) fn doing(&mut self, steps: &[Step]) {
         let lines = steps.iter().map(
             |step| serde_json::json!({"doing": step.action.to_string(), "because": step.reason}),
         );
@@ -150,7 +150,7 @@ impl Journal {
     }
 
     /// Notes how it ended.
-    pub(super) fn ended(&mut self, how: &str) {
+    pub(crate) fn ended(&mut self, how: &str) {
         self.note([serde_json::json!({"ended": how})].into_iter());
     }
 

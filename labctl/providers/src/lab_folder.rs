@@ -68,11 +68,13 @@ impl LabFolder {
         self.nodes().join(node)
     }
 
-    /// Whether there is nothing in it but the lock: taking the lock makes it.
+    /// Whether nothing of a lab is in it: taking the lock makes the folder, and a
+    /// run that was interrupted before its first step leaves a line in the journal.
     pub(crate) fn is_bare(&self) -> bool {
-        let lock = self.lock();
+        let traces = [self.lock(), self.journal()];
         fs::read_dir(&self.path).map_or(true, |entries| {
-            entries.flatten().all(|entry| entry.path() == lock)
+            let mut paths = entries.flatten().map(|entry| entry.path());
+            paths.all(|path| traces.contains(&path))
         })
     }
 

@@ -1,0 +1,110 @@
+//! What runs a machine's instructions: KVM where it works, else TCG.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// What runs a machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The processor, through `/dev/kvm`.
+    Kvm,
+    /// QEMU's translator: works everywhere, some ten times slower.
+    Tcg,
+}
+
+impl Accelerator {
+    /// QEMU's `-accel` argument.
+    #[must_use]
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            // One thread per virtual processor; 512 MiB of translated code is where
+            // a boot stops evicting its own.
+            Self::Tcg => "tcg,thread=multi,tb-size=512",
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
+}
+
+/// The accelerator, and why it is not KVM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What machines run on.
+    pub accelerator: Accelerator,
+    /// Why KVM is not used: what was tried and what came of it.
+    pub why_not_kvm: Option<String>,
+}
+
+/// KVM if it works, found out by trying once per process.
+///
+/// `/dev/kvm` may be there and refuse (no permission, no nested virtualization), so a QEMU
+/// without a machine is started on it.
+pub fn choose() -> &'static Choice {
+    static CHOICE: OnceLock<Choice> = OnceLock::new();
+    CHOICE.get_or_init(|| match try_kvm() {
+        Ok(()) => Choice {
+            accelerator: Accelerator::Kvm,
+            why_not_kvm: None,
+        },
+        Err(why) => Choice {
+            accelerator: Accelerator::Tcg,
+            why_not_kvm: Some(why),
+        },
+    })
+}
+
+fn try_kvm() -> Result<(), String> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .map_err(|error| format!("/dev/kvm: {error}"))?;
+    // `-machine none` has no processor to run; QMP's end of input ends it.
+    let output = Command::new(crate::machine::QEMU)
+        .args([
+            "-machine",
+            "none",
+            "-accel",
+            "kvm",
+            "-nodefaults",
+            "-display",
+            "none",
+        ])
+        .args(["-S", "-qmp", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(|mut child| {
+            use std::io::Write as _;
+            if let Some(mut input) = child.stdin.take() {
+                // A QEMU that has ended already says why in its output.
+                let _ended = input.write_all(QUIT);
+            }
+            child.wait_with_output()
+        })
+        .map_err(|error| format!("{}: {error}", crate::machine::QEMU))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said
+        .lines()
+        .last()
+        .unwrap_or("QEMU ended on it")
+        .trim()
+        .to_owned())
+}
+
+const QUIT: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"quit\"}\n";

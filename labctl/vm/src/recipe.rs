@@ -1,0 +1,171 @@
+//! What an image is made of: suite, packages, kernels. Its digest names the image.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::store::Digest;
+
+/// Raised when what the build itself puts into an image changes in ways its files don't show.
+const BUILD_VERSION: u32 = 1;
+
+/// What an image is made of. Two equal recipes make the same image, so its digest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The image's name in the store: `debian-12`.
+    pub name: String,
+    /// Debian's suite: `bookworm`.
+    pub suite: String,
+    /// Where packages come from: `http://deb.debian.org/debian`.
+    pub mirror: String,
+    /// Where security updates of `suite` come from, if any.
+    pub security_mirror: Option<String>,
+    /// Packages besides the essential ones.
+    pub packages: Vec<String>,
+    /// Kernels, the first being the default.
+    pub kernels: Vec<KernelPackage>,
+    /// Whether systemd can be process 1 too (`init=/sbin/init`), for boxes that boot stock.
+    pub systemd: bool,
+}
+
+/// A kernel of the archive, only its files being taken from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelPackage {
+    /// What one asks for it by: `6.12`, or `sid`.
+    pub name: String,
+    /// A package, or a metapackage that depends on one: `linux-image-cloud-amd64`.
+    pub package: String,
+    /// The suite it comes from: `bookworm-backports`.
+    pub suite: String,
+}
+
+/// Debian's own metapackage of the newest kernel without drivers for real hardware.
+pub const CLOUD_KERNEL: &str = "linux-image-cloud-amd64";
+
+/// What a node of a lab needs besides Debian's essential packages.
+const NODE_PACKAGES: &[&str] = &[
+    "bind9-dnsutils",
+    "bpftool",
+    "busybox-static",
+    "ca-certificates",
+    "curl",
+    "iproute2",
+    "iptables",
+    "iputils-ping",
+    "kmod",
+    "openssh-server",
+    "openssh-sftp-server",
+    "procps",
+    "sudo",
+    "tcpdump",
+];
+
+/// What a stock boot needs on top.
+const SYSTEMD_PACKAGES: &[&str] = &[
+    "dbus",
+    "ifupdown",
+    "isc-dhcp-client",
+    "libpam-systemd",
+    "systemd-sysv",
+    "udev",
+];
+
+impl Recipe {
+    /// The recipe of that name: `debian-12`, with the kernels `6.1` (default), `6.12` and `sid`
+    /// to choose from by [`Recipe::with_kernels`]. None for an unknown name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        (name == "debian-12").then(Self::debian_12)
+    }
+
+    /// Debian 12 as a lab's nodes need it, with its own kernel.
+    #[must_use]
+    pub fn debian_12() -> Self {
+        Self {
+            name: "debian-12".to_owned(),
+            suite: "bookworm".to_owned(),
+            mirror: "http://deb.debian.org/debian".to_owned(),
+            security_mirror: Some("http://deb.debian.org/debian-security".to_owned()),
+            packages: NODE_PACKAGES
+                .iter()
+                .map(|&package| package.to_owned())
+                .collect(),
+            kernels: vec![Self::known_kernels()[0].clone()],
+            systemd: false,
+        }
+    }
+
+    /// The kernels that Debian's archive has for this suite, and what they are asked for by.
+    #[must_use]
+    pub fn known_kernels() -> Vec<KernelPackage> {
+        [
+            ("6.1", "bookworm"),
+            ("6.12", "bookworm-backports"),
+            ("sid", "sid"),
+        ]
+        .map(|(name, suite)| KernelPackage {
+            name: name.to_owned(),
+            package: CLOUD_KERNEL.to_owned(),
+            suite: suite.to_owned(),
+        })
+        .into()
+    }
+
+    /// The same with these of [`Recipe::known_kernels`], the first being the default.
+    ///
+    /// # Errors
+    /// The first name that is none of them.
+    pub fn with_kernels<'a>(
+        mut self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, String> {
+        let known = Self::known_kernels();
+        self.kernels = names
+            .into_iter()
+            .map(|name| {
+                let found = known.iter().find(|kernel| kernel.name == name);
+                found.cloned().ok_or_else(|| name.to_owned())
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// The same with further packages.
+    #[must_use]
+    pub fn with_packages(mut self, packages: impl IntoIterator<Item = String>) -> Self {
+        self.packages.extend(packages);
+        self
+    }
+
+    /// All packages of the recipe, each once, in order of the alphabet.
+    #[must_use]
+    pub fn all_packages(&self) -> Vec<&str> {
+        let extra = if self.systemd { SYSTEMD_PACKAGES } else { &[] };
+        let named = self.packages.iter().map(String::as_str);
+        let mut all: Vec<&str> = named.chain(extra.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// What names the image: of everything that decides its content but the archive's state.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Sha256::new();
+        let parts = (
+            BUILD_VERSION,
+            &self.suite,
+            &self.mirror,
+            &self.security_mirror,
+        );
+        let rest = (self.all_packages(), &self.kernels, self.systemd);
+        let text = serde_json::json!([parts, rest]).to_string();
+        hasher.update(text.as_bytes());
+        for (path, content) in crate::build::IMAGE_FILES {
+            hasher.update([0]);
+            hasher.update(path.as_bytes());
+            hasher.update([0]);
+            hasher.update(content.as_bytes());
+        }
+        Digest::of(hasher)
+    }
+}

@@ -21,6 +21,8 @@ pub struct Lab {
     pub name: String,
     /// The L2 segment that every node but the world has `eth1` on.
     pub network: Ipv4Net,
+    /// Where the lab is made, unless the command line says otherwise.
+    pub provider: ProviderKind,
     /// Nodes in the order of the file, which is also the order of podCIDRs.
     pub nodes: Vec<Node>,
     /// Static routes with `on` resolved to node names and `via` to an address.
@@ -70,6 +72,68 @@ pub struct Node {
     pub serve_http: Option<u16>,
     /// Zone file that the world answers DNS from, resolved like manifests.
     pub zone: Option<PathBuf>,
+    /// What the node is as a machine; namespaces take no notice of it.
+    pub machine: MachineSpec,
+}
+
+/// A node as a machine: what virtual machines are made with, or which host it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// RAM of a virtual machine, MiB.
+    pub memory_mib: u32,
+    /// Processors of a virtual machine.
+    pub cpus: u32,
+    /// Login on the host that it is, as in `ssh`: `user@192.0.2.10`.
+    pub host: Option<String>,
+}
+
+impl Default for MachineSpec {
+    /// Enough for the datapath's maps at their default sizes, which are
+    /// preallocated, and a few pods.
+    fn default() -> Self {
+        Self {
+            memory_mib: 512,
+            cpus: 1,
+            host: None,
+        }
+    }
+}
+
+/// Where labs can be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderKind {
+    /// Namespaces of this host's kernel.
+    #[default]
+    Netns,
+    /// Virtual machines on QEMU.
+    Qemu,
+    /// Virtual machines that Vagrant makes.
+    Vagrant,
+    /// Hosts that are there already.
+    Ssh,
+}
+
+impl ProviderKind {
+    /// Every provider, in the order used in messages.
+    pub const ALL: [Self; 4] = [Self::Netns, Self::Qemu, Self::Vagrant, Self::Ssh];
+
+    /// The word used in lab files and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Netns => "netns",
+            Self::Qemu => "qemu",
+            Self::Vagrant => "vagrant",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What a node does in the lab.

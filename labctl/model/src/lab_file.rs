@@ -24,7 +24,7 @@ pub use names::NameError;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{At, Document, format};
-use crate::lab::{Lab, Role};
+use crate::lab::{Lab, ProviderKind, Role};
 use crate::values::Values;
 
 /// A lab: its machines, the network between them, and what runs on it.
@@ -41,6 +41,10 @@ struct LabFile {
     /// The network segment that every node but the world has `eth1` on, like 192.168.10.0/24.
     #[schemars(required, schema_with = "format::ipv4_prefix")]
     network: Option<Ipv4Net>,
+    /// Where the lab is made: in namespaces of this host's kernel, as virtual
+    /// machines on QEMU or by Vagrant, or on hosts that are there already.
+    #[serde(default)]
+    provider: ProviderKind,
     /// The machines by host name, in the order in which they get their podCIDRs.
     #[schemars(required, with = "IndexMap<String, NodeEntry>")]
     nodes: Option<IndexMap<String, NodeEntry>>,
@@ -75,6 +79,16 @@ struct NodeEntry {
     /// What the node itself serves.
     #[serde(default)]
     serve: Serve,
+    /// RAM of a virtual machine, in MiB.
+    #[schemars(range(min = 128, max = 1_048_576))]
+    memory: Option<u32>,
+    /// Processors of a virtual machine.
+    #[schemars(range(min = 1, max = 255))]
+    cpus: Option<u32>,
+    /// The host that the node is, for the ssh provider: a login like
+    /// user@192.0.2.10, or a name that ~/.ssh/config knows.
+    #[schemars(length(min = 1))]
+    host: Option<String>,
 }
 
 /// What a node serves.
@@ -166,6 +180,7 @@ impl<'a> Resolver<'a> {
         self.faults.or(Lab {
             name: self.file.name.clone().unwrap_or_default(),
             network: self.file.network.unwrap_or_default(),
+            provider: self.file.provider,
             nodes,
             routes,
             values: self.file.values.clone(),

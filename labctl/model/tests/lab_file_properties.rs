@@ -44,6 +44,7 @@ fn lab_of(name: String, third: u8, workers: u8, routers: u8, world: bool) -> Lab
         dummies: BTreeMap::new(),
         serve_http: None,
         zone: None,
+        machine: <_>::default(),
     };
     let mut nodes = vec![node("ctr".to_owned(), Role::ControlPlane, 100)];
     nodes.extend((0..workers).map(|n| node(format!("w{n}"), Role::Worker, 101 + n)));
@@ -84,6 +85,7 @@ fn lab_of(name: String, third: u8, workers: u8, routers: u8, world: bool) -> Lab
         routes,
         values: Values::default(),
         node_local_dns: None,
+        provider: <_>::default(),
         manifests: vec!["labs/pods.yaml".into()],
         checks: Vec::new(),
     }

@@ -33,6 +33,7 @@ pub(crate) fn lab(nodes: &[(&str, Role, Option<u8>)]) -> Lab {
         dummies: BTreeMap::new(),
         serve_http: None,
         zone: None,
+        machine: <_>::default(),
     };
     Lab {
         name: "study".to_owned(),
@@ -41,6 +42,7 @@ pub(crate) fn lab(nodes: &[(&str, Role, Option<u8>)]) -> Lab {
         routes: Vec::new(),
         values: Values::default(),
         node_local_dns: None,
+        provider: <_>::default(),
         manifests: Vec::new(),
         checks: Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use super::{NodeEntry, Resolver, names, suggest_name};
 use crate::document::At;
-use crate::lab::{Node, Role};
+use crate::lab::{MachineSpec, Node, ProviderKind, Role};
 
 impl Resolver<'_> {
     /// Checks the nodes and returns those that have a role.
@@ -13,6 +13,7 @@ impl Resolver<'_> {
             self.check_node_name(&at, name, entry);
             self.check_dummy_names(&at, entry);
             self.check_serve(&at, name, entry);
+            self.check_host(&at, name, entry);
             nodes.extend(entry.role.map(|role| {
                 Node {
                     name: name.to_owned(),
@@ -25,6 +26,7 @@ impl Resolver<'_> {
                         .collect(),
                     serve_http: entry.serve.http,
                     zone: None,
+                    machine: machine(entry),
                 }
             }));
         }
@@ -89,6 +91,19 @@ impl Resolver<'_> {
         }
     }
 
+    fn check_host(&mut self, at: &At<'_>, name: &str, entry: &NodeEntry) {
+        let is_world = entry.role == Some(Role::World);
+        if self.file.provider == ProviderKind::Ssh && entry.host.is_none() && !is_world {
+            let fault = at.key_fault(format!("`{name}` has no `host`, and the provider is ssh"));
+            let help = "give it the login of a host: `host: user@192.0.2.10`";
+            self.faults.push(fault.with_help(help));
+        }
+        if let (Some(host), true) = (&entry.host, is_world) {
+            let message = format!("`{name}` is the world, and no host plays it: `{host}`");
+            self.faults.push(at.key("host").fault(message));
+        }
+    }
+
     fn check_serve(&mut self, at: &At<'_>, name: &str, entry: &NodeEntry) {
         let (Some(port), Some(role)) = (entry.serve.http, entry.role) else {
             return;
@@ -105,5 +120,14 @@ impl Resolver<'_> {
             let message = format!("port {port} of `{name}` is in `nodePort.range`, {range}");
             self.faults.push(at.fault(message));
         }
+    }
+}
+
+fn machine(entry: &NodeEntry) -> MachineSpec {
+    let usual = MachineSpec::default();
+    MachineSpec {
+        memory_mib: entry.memory.unwrap_or(usual.memory_mib),
+        cpus: entry.cpus.unwrap_or(usual.cpus),
+        host: entry.host.clone(),
     }
 }

@@ -28,6 +28,7 @@ fn lab(nodes: &[(&str, Role, u8)]) -> Lab {
         dummies: BTreeMap::new(),
         serve_http: None,
         zone: None,
+        machine: <_>::default(),
     };
     Lab {
         name: "study".to_owned(),
@@ -36,6 +37,7 @@ fn lab(nodes: &[(&str, Role, u8)]) -> Lab {
         routes: Vec::new(),
         values: Values::default(),
         node_local_dns: None,
+        provider: <_>::default(),
         manifests: Vec::new(),
         checks: Vec::new(),
     }

@@ -203,6 +203,7 @@ fn lab(name: &str, nodes: &[(&str, Role, u8)]) -> Lab {
         dummies: BTreeMap::new(),
         serve_http: None,
         zone: None,
+        machine: <_>::default(),
     };
     Lab {
         name: name.to_owned(),
@@ -211,6 +212,7 @@ fn lab(name: &str, nodes: &[(&str, Role, u8)]) -> Lab {
         routes: Vec::new(),
         values: Values::default(),
         node_local_dns: None,
+        provider: <_>::default(),
         manifests: Vec::new(),
         checks: Vec::new(),
     }

@@ -1,7 +1,7 @@
 //! Effects on one Linux node.
 //!
 //! The primitives, which the providers use as well: [`netlink`], [`namespace`],
-//! [`cgroup`], [`process`], [`node_mounts`], [`sysctl`]. On them stands the node
+//! [`cgroup`], [`process`], [`node_mounts`], [`node_network`], [`sysctl`]. On them stands the node
 //! [`agent`], which makes a node match its `NodeState`; [`api`] is how to talk to
 //! it, and [`cilium_dbg`] the command that shows what it says. [`outside`] is the
 //! world's half of the links that leave the lab.
@@ -14,9 +14,11 @@ mod datapath;
 pub mod ebpf_loader;
 pub mod gc;
 pub mod ip_masq_agent;
+pub mod machine;
 pub mod namespace;
 pub mod netlink;
 pub mod node_mounts;
+pub mod node_network;
 pub mod outside;
 pub mod process;
 pub mod sysctl;

@@ -78,7 +78,6 @@ impl Executor for Run<'_> {
                         .or_default()
                         .push((position, action));
                 }
-                Action::AddDummy { .. } => work.dummies.push((position, action)),
                 Action::StartAgent { node } => work.servers.push((position, node, Server::Agent)),
                 Action::StartService { node, service } => {
                     work.servers
@@ -93,7 +92,8 @@ impl Executor for Run<'_> {
                         .or_default()
                         .push((position, action));
                 }
-                Action::DeleteInterface { node, .. }
+                Action::AddDummy { node, .. }
+                | Action::DeleteInterface { node, .. }
                 | Action::SetUp { node, .. }
                 | Action::AddAddress { node, .. }
                 | Action::DeleteAddress { node, .. }
@@ -151,7 +151,6 @@ impl<'a> Run<'a> {
         for (sender, actions) in work.cables.iter().rev() {
             cables::attach(&mut self.namespaces, sender, actions)?;
         }
-        cables::add_dummies(&mut self.namespaces, &work.dummies)?;
         for (place, actions) in &work.changes {
             cables::change(&mut self.namespaces, place, actions)?;
         }
@@ -248,7 +247,6 @@ struct Work<'p> {
     births: Staged<'p>,
     /// By where the request goes.
     cables: BTreeMap<Place, Staged<'p>>,
-    dummies: Staged<'p>,
     /// By namespace, in the order of the plan.
     changes: BTreeMap<Place, Staged<'p>>,
     servers: Vec<(usize, &'p String, Server<'p>)>,

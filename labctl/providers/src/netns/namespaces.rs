@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lab_node::namespace;
-use lab_node::netlink::{Netlink, NetlinkError};
+use lab_node::netlink::Netlink;
+use lab_node::node_network::Interfaces;
 
 use super::places::Places;
 use crate::error::ProviderError;
@@ -56,54 +57,22 @@ impl fmt::Display for Place {
 pub(super) struct Handle {
     /// The namespace; shared, since requests elsewhere refer to it.
     pub(super) netns: Arc<OwnedFd>,
-    /// A socket in it.
-    pub(super) netlink: Netlink,
-    indexes: BTreeMap<String, u32>,
-    next: u32,
+    /// What is in it.
+    pub(super) interfaces: Interfaces,
 }
 
 impl Handle {
-    /// A namespace that was made a moment ago, with nothing in it but `lo`, whose
-    /// interfaces are numbered from `next`.
-    pub(super) fn fresh(netns: OwnedFd, netlink: Netlink, next: u32) -> Self {
-        let indexes = BTreeMap::from([("lo".to_owned(), 1)]);
+    pub(super) fn new(netns: OwnedFd, interfaces: Interfaces) -> Self {
         Self {
             netns: netns.into(),
-            netlink,
-            indexes,
-            next,
+            interfaces,
         }
     }
 
-    fn existing(netns: OwnedFd, mut netlink: Netlink) -> Result<Self, NetlinkError> {
-        let links = netlink.links()?;
-        let indexes: BTreeMap<_, _> = links.into_iter().map(|it| (it.name, it.index)).collect();
-        let next = indexes.values().max().map_or(1, |index| index + 1);
-        Ok(Self {
-            netns: netns.into(),
-            netlink,
-            indexes,
-            next,
-        })
-    }
-
-    /// Index of an interface that is there.
-    pub(super) fn index(&self, interface: &str) -> Option<u32> {
-        self.indexes.get(interface).copied()
-    }
-
-    /// An index for an interface that is about to be made. Chosen here rather
-    /// than by the kernel, so that addresses and routes need not ask for it.
-    pub(super) fn reserve(&mut self, interface: &str) -> u32 {
-        let index = self.next;
-        self.next += 1;
-        self.indexes.insert(interface.to_owned(), index);
-        index
-    }
-
-    /// The interface is gone.
-    pub(super) fn forget(&mut self, interface: &str) {
-        self.indexes.remove(interface);
+    /// A namespace that was made a moment ago, with nothing in it but `lo`, whose
+    /// interfaces are numbered from `next`.
+    pub(super) fn fresh(netns: OwnedFd, netlink: Netlink, next: u32) -> Self {
+        Self::new(netns, Interfaces::fresh(netlink, next))
     }
 }
 
@@ -128,7 +97,8 @@ impl<'a> Namespaces<'a> {
             Entry::Vacant(entry) => {
                 let netns = namespace::open(&place.path(self.places))?;
                 let handle = Netlink::open_in(&netns)
-                    .and_then(|netlink| Handle::existing(netns, netlink))
+                    .and_then(Interfaces::existing)
+                    .map(|interfaces| Handle::new(netns, interfaces))
                     .map_err(ProviderError::netlink(&place.to_string()))?;
                 Ok(entry.insert(handle))
             }

@@ -12,13 +12,13 @@ use lab_model::lab::Role;
 use lab_model::plan::{Hosts, OUTSIDE_DNS};
 use lab_node::namespace;
 use lab_node::netlink::{LinkChange, Netlink, Request};
+use lab_node::node_network::hosts_file;
 use lab_node::process::{self, ChildSetup, PidFd};
 use lab_node::{node_mounts, sysctl};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::CloneFlags;
 
 use super::Netns;
-use super::cables::hosts_file;
 use super::namespaces::{FIRST_INTERFACE, FIRST_PORT, Handle};
 use super::places::{Kind, Places, mounts_below};
 use crate::error::ProviderError;

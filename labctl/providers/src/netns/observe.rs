@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lab_model::lab::Role;
-use lab_model::plan::{
-    BRIDGE, Cable, MacAddress, Neighbour, Observed, ObservedInterface, ObservedNode,
-    ObservedSegment, Route,
-};
-use lab_node::netlink::{self, Link, Netlink, NetlinkError, protocol};
+use lab_model::plan::{BRIDGE, Cable, Observed, ObservedNode, ObservedSegment};
+use lab_node::namespace;
+use lab_node::netlink::{Link, Netlink};
+use lab_node::node_network::{Snapshot, hosts_in};
 use lab_node::process::is_in_netns;
-use lab_node::{namespace, sysctl};
 
-use super::cables::hosts_in;
 use super::parallel::parallel;
 use super::places::{Kind, Places};
 use super::{Netns, agents, node, servers};
@@ -71,11 +68,9 @@ fn look(places: &Places, name: &str) -> Result<Seen, ProviderError> {
             });
         }
     };
-    node.forwarding = inside.forwarding;
-    node.interfaces = interfaces(&inside);
+    inside.describe(&mut node);
     let hosts = record::read_if_there(&places.node(name).join("etc/hosts"))?;
     node.hosts = hosts_in(&String::from_utf8_lossy(&hosts.unwrap_or_default()));
-    routes(&mut node, &inside);
     node.service = servers::observe_service(places, name)?;
     if node.role.is_some_and(Role::runs_pods) {
         node.agent = agents::observe(places, name)?;
@@ -86,17 +81,8 @@ fn look(places: &Places, name: &str) -> Result<Seen, ProviderError> {
     })
 }
 
-/// A node's network namespace, as dumped.
-struct Inside {
-    links: Vec<Link>,
-    addresses: Vec<netlink::Address>,
-    routes: Vec<netlink::Route>,
-    neighbours: Vec<netlink::Neighbour>,
-    forwarding: bool,
-}
-
 /// Dumps the node's network, or says why the node cannot be mended.
-fn enter(places: &Places, name: &str) -> Result<Result<Inside, String>, ProviderError> {
+fn enter(places: &Places, name: &str) -> Result<Result<Snapshot, String>, ProviderError> {
     let path = places.netns(name);
     if !namespace::is_netns(&path) {
         return Ok(Err("its network namespace is gone".to_owned()));
@@ -109,72 +95,8 @@ fn enter(places: &Places, name: &str) -> Result<Result<Inside, String>, Provider
     {
         return Ok(Err("its pause process is gone".to_owned()));
     }
-    let inside = namespace::in_netns(&netns, dump)?;
+    let inside = namespace::in_netns(&netns, Snapshot::take)?;
     inside.map(Ok).map_err(ProviderError::netlink(name))
-}
-
-fn dump() -> Result<Inside, NetlinkError> {
-    let mut netlink = Netlink::open()?;
-    Ok(Inside {
-        links: netlink.links()?,
-        addresses: netlink.addresses()?,
-        routes: netlink.routes()?,
-        neighbours: netlink.neighbours()?,
-        forwarding: sysctl::get("net.ipv4.ip_forward").is_ok_and(|value| value == "1"),
-    })
-}
-
-fn interfaces(inside: &Inside) -> BTreeMap<String, ObservedInterface> {
-    let interface = |link: &Link| {
-        let own = inside.addresses.iter().filter(|it| it.device == link.index);
-        let at = ObservedInterface {
-            cable: match link.kind.as_str() {
-                "dummy" | "ifb" => Cable::None,
-                _ if link.name == "lo" => Cable::None,
-                _ => Cable::Other,
-            },
-            mac: MacAddress(link.mac.unwrap_or(netlink::Mac([0; 6])).0),
-            up: link.up,
-            addresses: own.map(|it| it.address).collect(),
-        };
-        (link.name.clone(), at)
-    };
-    inside.links.iter().map(interface).collect()
-}
-
-/// Sorts routes into the lab's own and those made by others. The kernel's are
-/// neither: they come and go with addresses, and some are the node agent's.
-fn routes(node: &mut ObservedNode, inside: &Inside) {
-    let name = |index: u32| {
-        let link = inside.links.iter().find(|link| link.index == index);
-        link.map(|link| link.name.clone())
-    };
-    for found in inside.routes.iter().filter(|it| it.priority == 0) {
-        let Some(dev) = found.device.and_then(name) else {
-            continue;
-        };
-        let route = Route {
-            to: found.destination,
-            via: found.gateway,
-            dev,
-        };
-        match found.protocol {
-            protocol::STATIC => node.static_routes.insert(route),
-            protocol::KERNEL => false,
-            _ => node.other_routes.insert(route),
-        };
-    }
-    let permanent = inside.neighbours.iter().filter(|it| it.permanent);
-    node.neighbours = permanent
-        .filter_map(|it| {
-            let mac = MacAddress(it.mac.0);
-            Some(Neighbour {
-                address: it.address,
-                mac,
-                dev: name(it.device)?,
-            })
-        })
-        .collect();
 }
 
 /// Interfaces of the segment's namespace; none when there is no working bridge.

@@ -1,0 +1,3 @@
+//! This machine as a node of a lab.
+
+pub mod api;

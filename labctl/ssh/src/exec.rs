@@ -1,0 +1,306 @@
+//! Commands on a node.
+
+use std::borrow::Cow;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use russh::client::Msg;
+use russh::{ChannelWriteHalf, Sig};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
+
+use crate::SshError;
+use crate::destination::Peer;
+use crate::exit::Exit;
+use crate::pump::{Ending, Incoming, Outgoing, Parts};
+use crate::quote::command_line;
+
+/// How much of stderr an error tells: the last so many bytes.
+const TAIL: usize = 2048;
+
+/// A command's stdin. Dropping it, or shutting it down, is its end of file.
+pub type ExecStdin = Outgoing;
+
+/// What to run on a node.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// `None` is the login shell.
+    argv: Option<Vec<String>>,
+    pub(crate) pty: Option<Pty>,
+    pub(crate) as_login: bool,
+}
+
+/// A terminal for a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pty {
+    /// The terminal's type, as in `TERM`.
+    pub term: String,
+    /// Width in characters.
+    pub columns: u16,
+    /// Height in characters.
+    pub rows: u16,
+}
+
+impl Command {
+    /// A program and its arguments.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            argv: Some(argv.into_iter().map(Into::into).collect()),
+            pty: None,
+            as_login: false,
+        }
+    }
+
+    /// A login shell; root's when the destination has `sudo`.
+    pub fn shell() -> Self {
+        Self {
+            argv: None,
+            pty: None,
+            as_login: false,
+        }
+    }
+
+    /// On a terminal: stdout and stderr come as one, on stdout.
+    #[must_use]
+    pub fn with_pty(mut self, pty: Pty) -> Self {
+        self.pty = Some(pty);
+        self
+    }
+
+    /// As the user who logged in, also when the destination has `sudo`.
+    #[must_use]
+    pub fn as_login_user(mut self) -> Self {
+        self.as_login = true;
+        self
+    }
+
+    /// What the server is asked to run; `None` is the login shell.
+    pub(crate) fn line(&self, sudo: bool) -> Option<String> {
+        let argv = self.argv.as_deref().map(command_line);
+        match (sudo, argv) {
+            (false, argv) => argv,
+            (true, Some(argv)) => Some(format!("sudo -n -- {argv}")),
+            (true, None) => Some("sudo -n -i".to_owned()),
+        }
+    }
+}
+
+/// The name of a signal, without `SIG`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal(Cow<'static, str>);
+
+impl Signal {
+    /// The terminal is gone.
+    pub const HUP: Self = Self(Cow::Borrowed("HUP"));
+    /// Interrupted at the keyboard.
+    pub const INT: Self = Self(Cow::Borrowed("INT"));
+    /// Asked to end.
+    pub const TERM: Self = Self(Cow::Borrowed("TERM"));
+    /// Ended without being asked.
+    pub const KILL: Self = Self(Cow::Borrowed("KILL"));
+
+    /// The name, such as `TERM`.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Its number on Linux; 0 when the name is none of Linux's (OpenSSH's `SIG@openssh.com`).
+    pub fn number(&self) -> i32 {
+        let signal = nix::sys::signal::Signal::from_str(&format!("SIG{}", self.0));
+        signal.map_or(0, |signal| signal as i32)
+    }
+}
+
+impl From<Sig> for Signal {
+    fn from(signal: Sig) -> Self {
+        Self(match signal {
+            Sig::ABRT => "ABRT".into(),
+            Sig::ALRM => "ALRM".into(),
+            Sig::FPE => "FPE".into(),
+            Sig::HUP => "HUP".into(),
+            Sig::ILL => "ILL".into(),
+            Sig::INT => "INT".into(),
+            Sig::KILL => "KILL".into(),
+            Sig::PIPE => "PIPE".into(),
+            Sig::QUIT => "QUIT".into(),
+            Sig::SEGV => "SEGV".into(),
+            Sig::TERM => "TERM".into(),
+            Sig::USR1 => "USR1".into(),
+            Sig::Custom(name) => name.into(),
+        })
+    }
+}
+
+/// A command that runs on a node. Dropping it sends it SIGTERM, which reaches only processes
+/// of the login's user, and closes the channel: a command that reads its stdin, or writes, ends.
+#[derive(Debug)]
+pub struct Exec {
+    /// Its input; take it, and drop it to end the input.
+    pub stdin: Option<ExecStdin>,
+    /// What it writes.
+    pub stdout: Option<Incoming>,
+    /// What it writes on stderr; nothing when it has a terminal.
+    pub stderr: Option<Incoming>,
+    ending: EndingOnce,
+    control: Arc<ChannelWriteHalf<Msg>>,
+    _close: DropGuard,
+    peer: Peer,
+    line: String,
+}
+
+#[derive(Debug)]
+enum EndingOnce {
+    Awaited(oneshot::Receiver<Ending>),
+    Known(Ending),
+}
+
+impl Exec {
+    pub(crate) fn new(parts: Parts, peer: Peer, line: String) -> Self {
+        Self {
+            stdin: Some(parts.stdin),
+            stdout: Some(parts.stdout),
+            stderr: Some(parts.stderr),
+            ending: EndingOnce::Awaited(parts.ending),
+            control: parts.control,
+            _close: parts.close,
+            peer,
+            line,
+        }
+    }
+
+    /// Waits for its end; may be called again. Does not end its input, and takes nothing off
+    /// its output.
+    ///
+    /// # Errors
+    /// [`SshError::Disconnected`] when the connection ends before the command.
+    pub async fn wait(&mut self) -> Result<Exit, SshError> {
+        if let EndingOnce::Awaited(ending) = &mut self.ending {
+            let ending = ending.await.unwrap_or_else(|_| Err(gone()));
+            self.ending = EndingOnce::Known(ending);
+        }
+        match &self.ending {
+            EndingOnce::Known(ending) => self.told(ending),
+            EndingOnce::Awaited(_) => self.told(&Err(gone())),
+        }
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// As [`Exec::wait`].
+    pub fn try_wait(&mut self) -> Result<Option<Exit>, SshError> {
+        if let EndingOnce::Awaited(ending) = &mut self.ending {
+            match ending.try_recv() {
+                Ok(ending) => self.ending = EndingOnce::Known(ending),
+                Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    self.ending = EndingOnce::Known(Err(gone()));
+                }
+            }
+        }
+        match &self.ending {
+            EndingOnce::Known(ending) => self.told(ending).map(Some),
+            EndingOnce::Awaited(_) => Ok(None),
+        }
+    }
+
+    /// Sends it a signal, as far as the login may: a command run through sudo is root's, end
+    /// that through its stdin. OpenSSH delivers signals since 7.9.
+    ///
+    /// # Errors
+    /// [`SshError::Disconnected`] when the connection is gone.
+    pub async fn signal(&self, signal: Signal) -> Result<(), SshError> {
+        let sent = self.control.signal(Sig::Custom(signal.0.into_owned()));
+        sent.await.map_err(|_| self.lost(gone()))
+    }
+
+    /// Tells its terminal a new size.
+    ///
+    /// # Errors
+    /// [`SshError::Disconnected`] when the connection is gone.
+    pub async fn resize(&self, columns: u16, rows: u16) -> Result<(), SshError> {
+        let sent = self
+            .control
+            .window_change(columns.into(), rows.into(), 0, 0);
+        sent.await.map_err(|_| self.lost(gone()))
+    }
+
+    /// Ends its input, and takes all it writes until it ends.
+    ///
+    /// # Errors
+    /// [`SshError::Disconnected`] when the connection ends before the command.
+    pub async fn output(mut self) -> Result<Output, SshError> {
+        self.stdin = None;
+        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+        let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
+        let exit = self.wait().await?;
+        Ok(Output {
+            exit,
+            stdout,
+            stderr,
+            peer: self.peer,
+            line: self.line,
+        })
+    }
+
+    fn told(&self, ending: &Ending) -> Result<Exit, SshError> {
+        match ending {
+            Ok(exit) => Ok(exit.clone()),
+            Err(reason) => Err(self.lost(reason.clone())),
+        }
+    }
+
+    fn lost(&self, reason: String) -> SshError {
+        SshError::Disconnected {
+            peer: self.peer.clone(),
+            during: format!("run `{}`", self.line),
+            reason,
+        }
+    }
+}
+
+fn gone() -> String {
+    "the connection was closed".to_owned()
+}
+
+/// All of a stream. Its end by a lost connection is told by the command's end.
+async fn drained(stream: Option<Incoming>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        let _ = stream.read_to_end(&mut bytes).await;
+    }
+    bytes
+}
+
+/// What a command wrote, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it wrote on stdout.
+    pub stdout: Vec<u8>,
+    /// What it wrote on stderr.
+    pub stderr: Vec<u8>,
+    peer: Peer,
+    line: String,
+}
+
+impl Output {
+    /// Its stdout, when it returned 0.
+    ///
+    /// # Errors
+    /// [`SshError::Remote`] with the end of its stderr when it did not.
+    pub fn success(self) -> Result<Vec<u8>, SshError> {
+        if self.exit.success() {
+            return Ok(self.stdout);
+        }
+        let tail = &self.stderr[self.stderr.len().saturating_sub(TAIL)..];
+        Err(SshError::Remote {
+            peer: self.peer,
+            command: self.line,
+            exit: self.exit,
+            stderr: String::from_utf8_lossy(tail).into_owned(),
+        })
+    }
+}

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use lab_model::diagnostic::nearest;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What templates can ask about a lab that is up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +38,22 @@ pub struct NodeFacts {
     pub cilium_host: Option<Ipv4Addr>,
     /// Addresses of its dummy interfaces, by interface name.
     pub dummies: BTreeMap<String, Ipv4Addr>,
+    /// Its way to the outside, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outside: Option<OutsideFacts>,
+}
+
+/// A node's way to the outside as templates see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideFacts {
+    /// The node's own address there.
+    #[serde(rename(deserialize = "prefsrc"))]
+    pub address: Ipv4Addr,
+    /// Who takes its packets.
+    pub gateway: Ipv4Addr,
+    /// The interface that they leave by.
+    #[serde(rename(deserialize = "dev"))]
+    pub interface: String,
 }
 
 /// A pod as templates see it.

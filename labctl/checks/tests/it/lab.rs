@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use lab_checks::check_file::{Context, NodeFacts, PodFacts};
+use lab_checks::check_file::{Context, NodeFacts, OutsideFacts, PodFacts};
 
 fn node(name: &str, role: &str, address: [u8; 4], number: Option<u8>) -> NodeFacts {
     let dummies = match role {
@@ -20,6 +20,11 @@ fn node(name: &str, role: &str, address: [u8; 4], number: Option<u8>) -> NodeFac
         pod_cidr: number.map(|n| format!("10.244.{n}.0/24").parse().expect("a prefix")),
         cilium_host: number.map(|n| Ipv4Addr::new(10, 244, n, 200)),
         dummies,
+        outside: number.map(|_| OutsideFacts {
+            address: Ipv4Addr::new(10, 0, 2, 15),
+            gateway: Ipv4Addr::new(10, 0, 2, 2),
+            interface: "eth0".to_owned(),
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::output::Format;
@@ -339,9 +339,20 @@ pub(crate) struct LogsArgs {
     pub(crate) lab: LabArgs,
 }
 
-/// `node`.
+/// `node`: the agent, unless something else is asked.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct NodeArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<NodeCommand>,
+
+    #[command(flatten)]
+    pub(crate) agent: AgentArgs,
+}
+
+/// The node agent.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
     /// The agent's folder
     #[arg(long, default_value = "/run/labctl")]
     pub(crate) dir: PathBuf,
@@ -356,6 +367,50 @@ pub(crate) struct NodeArgs {
     /// File descriptor that one byte is written to when the socket answers
     #[arg(long, value_name = "FD")]
     pub(crate) ready_fd: Option<i32>,
+}
+
+/// What labctl does on a machine that is a node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Answer requests about this machine: JSON, one a line
+    Machine,
+    /// Bring back what the machine had before it was rebooted
+    Boot,
+    /// Start a server of this node, and end when it is ready
+    Start {
+        /// Which
+        server: NodeServer,
+    },
+    /// Remove everything of labctl from this machine
+    Release {
+        /// Whosever lab it carries
+        #[arg(long, required = true)]
+        force: bool,
+    },
+    /// Run a command on this machine, or in one of its pods
+    Run {
+        /// The pod
+        #[arg(long, value_name = "NAMESPACE/NAME")]
+        pod: Option<String>,
+
+        /// End the command with standard input, on which `signal TERM` and the like are
+        /// signals to it
+        #[arg(long)]
+        leash: bool,
+
+        /// The command and its arguments
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+/// A server of a node.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NodeServer {
+    /// The node agent
+    Agent,
+    /// What the lab file has the node serve
+    Serve,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod files;
 mod log;
 mod masquerade_config;
 mod network;
+mod observed;
 mod pod;
 mod pod_files;
 mod pods;
@@ -30,6 +31,7 @@ use lab_model::node_state::{NODE_STATE_VERSION, NodeState};
 use nix::sys::signal::Signal;
 
 pub use error::AgentError;
+pub use observed::{applied, observe};
 pub(crate) use pod::macs as pod_macs;
 pub(crate) use view::NodeView;
 

@@ -5,6 +5,7 @@
 
 mod attach;
 mod contents;
+mod removal;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use lab_model::node_state::DatapathSettings;
 
 pub(crate) use attach::Hook;
 pub(crate) use contents::Contents;
+pub(crate) use removal::remove;
 pub(crate) use tables::{Tables, delete, entries};
 
 use crate::api::AttachMode;

@@ -21,4 +21,5 @@ pub mod node_mounts;
 pub mod node_network;
 pub mod outside;
 pub mod process;
+pub mod server;
 pub mod sysctl;

@@ -242,7 +242,10 @@ pub fn remove_folder(folder: &Path) -> Result<(), NamespaceError> {
 }
 
 /// Whether a file system is mounted at exactly `path`.
-fn is_mount_point(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// When the path, or the list of mounts, cannot be read.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo")?;
     let path = path.canonicalize()?;
     Ok(mounts

@@ -35,7 +35,7 @@ impl Hook {
     /// Those of a managed device.
     pub(crate) const NETDEV: [Self; 2] = [Self::FromNetdev, Self::ToNetdev];
 
-    const fn program(self) -> &'static str {
+    pub(super) const fn program(self) -> &'static str {
         match self {
             Self::FromContainer => programs::FROM_CONTAINER,
             Self::ToContainer => programs::TO_CONTAINER,
@@ -44,7 +44,7 @@ impl Hook {
         }
     }
 
-    const fn side(self) -> TcAttachType {
+    pub(super) const fn side(self) -> TcAttachType {
         match self {
             Self::FromContainer | Self::FromNetdev => TcAttachType::Ingress,
             Self::ToContainer | Self::ToNetdev => TcAttachType::Egress,

@@ -13,7 +13,8 @@ pub struct Snapshot {
     /// Interfaces.
     pub links: Vec<Link>,
     addresses: Vec<netlink::Address>,
-    routes: Vec<netlink::Route>,
+    /// Routes of table main.
+    pub routes: Vec<netlink::Route>,
     neighbours: Vec<netlink::Neighbour>,
     forwarding: bool,
 }

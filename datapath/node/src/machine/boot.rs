@@ -1,0 +1,30 @@
+//! After a reboot.
+
+use super::kept::Kept;
+use super::servers::Server;
+use super::{Machine, MachineError, systemd};
+
+impl Machine {
+    /// Brings back what the last boot had. Where systemd runs, the servers have
+    /// units of their own, which wait for this.
+    ///
+    /// # Errors
+    /// What could not be brought back; what does not depend on it is.
+    pub fn boot(&self) -> Result<(), MachineError> {
+        let node = &self.claimed.owner.node;
+        let kept = Kept::read()?;
+        self.perform(&kept.restoring(node))
+            .map_err(|(_, error)| error)?;
+        if systemd::runs() {
+            return Ok(());
+        }
+        let served = match kept.service {
+            Some(_) => self.start(Server::Serve),
+            None => Ok(()),
+        };
+        if kept.agent {
+            self.start(Server::Agent)?;
+        }
+        served
+    }
+}

@@ -1,0 +1,76 @@
+//! Records in labctl's folder.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::MachineError;
+
+/// Makes a folder, and those above it, for root only; takes from others one that
+/// whoever brought labctl here has made.
+pub(super) fn make_folder(path: &Path) -> Result<(), MachineError> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
+        .map_err(MachineError::file("make", path))
+}
+
+/// What was written as JSON; none when there is no file.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, MachineError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(MachineError::file("read", path)(source)),
+    };
+    let read = serde_json::from_slice(&text);
+    read.map(Some).map_err(|source| MachineError::Record {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a record, and has it on disk before anything is done that it tells of:
+/// machines lose their power.
+pub(super) fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), MachineError> {
+    let text = serde_json::to_vec_pretty(record).map_err(|source| MachineError::Record {
+        path: path.to_owned(),
+        source,
+    })?;
+    let beside = path.with_extension("new");
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&beside)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(MachineError::file("write", path))
+}
+
+/// Writes a text in place unless it is there: others may have the file mounted.
+pub(super) fn rewrite(path: &Path, text: &str) -> Result<(), MachineError> {
+    if fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    fs::write(path, text).map_err(MachineError::file("write", path))
+}
+
+/// Removes a file, link or folder with all in it; one that is gone is no fault.
+pub(super) fn remove(path: &Path) -> Result<(), MachineError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(MachineError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -4,15 +4,32 @@
 //! has the disk (an overlay on the image), `machine.json`, `serial.log`, `qemu.log`, and sockets.
 //! Nothing but the folder's path is needed to find the process again.
 
+mod command_line;
+mod error;
+mod identity;
+mod port;
+mod process;
+mod qmp;
+mod start;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
-use crate::store::{Image, StoreError};
+use crate::store::{self, Digest, Image};
 use crate::template::Template;
+
+pub use error::MachineError;
+pub use identity::Identity;
+pub use qmp::QmpError;
+
+use error::in_file;
+use port::{Heard, Port, Said};
+use process::{Process, Role};
 
 /// The emulator, found by `PATH`.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -24,6 +41,49 @@ pub enum Base {
     Image(Image, Option<String>),
     /// A template: it goes on from there.
     Template(Template),
+}
+
+impl Base {
+    /// The image a disk is based on, at first or second hand.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        match self {
+            Self::Image(image, _) => image,
+            Self::Template(template) => &template.image,
+        }
+    }
+
+    fn kernel(&self) -> Option<&str> {
+        match self {
+            Self::Image(_, kernel) => kernel.as_deref(),
+            Self::Template(template) => Some(&template.document.kernel),
+        }
+    }
+
+    /// The disk to base an overlay on, and its format.
+    fn disk(&self) -> (PathBuf, &'static str) {
+        match self {
+            Self::Image(image, _) => image.disk(),
+            Self::Template(template) => (template.disk(), "qcow2"),
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Image(image, _) => &image.folder,
+            Self::Template(template) => &template.folder,
+        }
+    }
+
+    /// Memory in MiB and processors, where they are not free to choose.
+    fn size(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Image(..) => None,
+            Self::Template(template) => {
+                Some((template.document.memory_mib, template.document.cpus))
+            }
+        }
+    }
 }
 
 /// A machine to start.
@@ -47,96 +107,14 @@ pub struct MachineSpec {
     pub identity: Identity,
 }
 
-/// Who a machine is: given to it before it takes its first connection.
-///
-/// Clock, entropy and machine-id are added when it is given.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Host name.
-    pub hostname: String,
-    /// MAC address of `eth0`, which has 10.0.2.15/24 and leads to 10.0.2.2.
-    pub mac_eth0: String,
-    /// MAC address of `eth1`, which is up and has no address.
-    pub mac_eth1: String,
-    /// The SSH host key (Ed25519), private, in OpenSSH's format.
-    pub ssh_host_key: String,
-    /// The public key that root may log in with: one line of `authorized_keys`.
-    pub authorized_key: String,
-}
-
-impl std::fmt::Debug for Identity {
-    /// Without the private key.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut fields = formatter.debug_struct("Identity");
-        fields
-            .field("hostname", &self.hostname)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a machine could not be started, reached or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A file operation failed.
-    #[error("{what} {path}: {source}", path = path.display())]
-    File {
-        /// What was being done.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The machine ended though nobody asked.
-    #[error("run machine {name}: it ended{}", evidence(qemu, serial))]
-    Died {
-        /// The machine.
-        name: String,
-        /// What QEMU wrote to its standard error.
-        qemu: String,
-        /// The end of its serial console.
-        serial: String,
-    },
-    /// The machine did not answer in time.
-    #[error("wait for machine {name}: no answer after {seconds:.1} s{}", evidence("", serial), seconds = waited.as_secs_f64())]
-    NoAnswer {
-        /// The machine.
-        name: String,
-        /// How long it was waited for.
-        waited: Duration,
-        /// The end of its serial console.
-        serial: String,
-    },
-    /// The machine said that it cannot be who it is to be.
-    #[error("start machine {name}: it says: {reason}")]
-    Refused {
-        /// The machine.
-        name: String,
-        /// What it said.
-        reason: String,
-    },
-    /// The caller asked to stop.
-    #[error("wait for machine {0}: interrupted")]
-    Interrupted(String),
-}
-
-fn evidence(qemu: &str, serial: &str) -> String {
-    let mut text = String::new();
-    for (from, said) in [("QEMU", qemu), ("its console", serial)] {
-        if !said.trim().is_empty() {
-            text.push_str(&format!("; {from} says:\n{}", said.trim_end()));
-        }
-    }
-    text
-}
+/// How many lines of a machine's console go with an error.
+const TAIL: usize = 20;
 
 /// A machine whose process runs and which has not said yet that it is ready.
 #[derive(Debug)]
 pub struct Starting {
     machine: Machine,
+    identity: Identity,
 }
 
 /// A running machine.
@@ -144,13 +122,22 @@ pub struct Starting {
 pub struct Machine {
     document: Document,
     folder: PathBuf,
+    process: Process,
+    /// None where the machine boots by itself: its seed tells it who it is.
+    port: Option<Port>,
+    /// The boot it was last ready in.
+    boot: Option<String>,
 }
 
-/// `machine.json`.
+/// `machine.json`: what a running machine is, and no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Document {
     lab: String,
     name: String,
+    image: Digest,
+    kernel: Option<String>,
+    memory_mib: u32,
+    cpus: u32,
     ssh_port: u16,
     accelerator: Accelerator,
 }
@@ -158,20 +145,10 @@ struct Document {
 /// How a machine came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It had ended before.
-    Already,
     /// It shut down by itself.
     Clean,
     /// It did not by the deadline, and its power was cut.
     PowerCut,
-}
-
-/// Starts a machine and returns as soon as its process runs.
-///
-/// # Errors
-/// When its disk cannot be made, or QEMU does not start.
-pub fn start(spec: &MachineSpec) -> Result<Starting, MachineError> {
-    Err(MachineError::Interrupted(spec.name.clone()))
 }
 
 impl Starting {
@@ -181,18 +158,30 @@ impl Starting {
         self.machine.ssh_port()
     }
 
-    /// Waits until the machine says that its SSH server listens.
+    /// Waits until the machine says that its SSH server listens. A machine of an image with its
+    /// own boot loader says nothing: it is returned at once, and SSH must be tried.
     ///
     /// # Errors
     /// [`MachineError::Died`], [`MachineError::NoAnswer`] (both with the end of its console),
     /// [`MachineError::Refused`], [`MachineError::Interrupted`]. It goes on running unless it died.
     pub fn wait_ready(
-        self,
+        mut self,
         deadline: Instant,
         interrupt: &AtomicBool,
     ) -> Result<Machine, MachineError> {
-        let _ = (deadline, interrupt);
-        Ok(self.machine)
+        if self.machine.port.is_none() {
+            return Ok(self.machine);
+        }
+        loop {
+            match self.machine.hear(deadline, interrupt)? {
+                Said::WhoAmI => self.machine.tell(&self.identity)?,
+                Said::Ready { boot } => {
+                    self.machine.boot = Some(boot);
+                    return Ok(self.machine);
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -202,8 +191,22 @@ impl Machine {
     /// # Errors
     /// When the folder is there and cannot be read.
     pub fn open(folder: &Path) -> Result<Option<Self>, MachineError> {
-        let _ = folder;
-        Ok(None)
+        let Some(document) = store::read_json::<Document>(&folder.join(DOCUMENT))? else {
+            return Ok(None);
+        };
+        let Some(process) = process_of(folder)? else {
+            return Ok(None);
+        };
+        let pipes = folder.join(port::TO_MACHINE).exists();
+        let port = pipes.then(|| Port::open(folder)).transpose();
+        let port = port.map_err(in_file("open", &folder.join(port::TO_MACHINE)))?;
+        Ok(Some(Self {
+            document,
+            folder: folder.to_owned(),
+            process,
+            port,
+            boot: None,
+        }))
     }
 
     /// Its name.
@@ -224,6 +227,30 @@ impl Machine {
         &self.folder
     }
 
+    /// The digest of the image its disk is based on.
+    #[must_use]
+    pub fn image(&self) -> &Digest {
+        &self.document.image
+    }
+
+    /// The release of the kernel it was started with; none when it boots by itself.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&str> {
+        self.document.kernel.as_deref()
+    }
+
+    /// Its memory in MiB.
+    #[must_use]
+    pub fn memory_mib(&self) -> u32 {
+        self.document.memory_mib
+    }
+
+    /// Its virtual processors.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.document.cpus
+    }
+
     /// The port on 127.0.0.1 that leads to its SSH server.
     #[must_use]
     pub fn ssh_port(&self) -> u16 {
@@ -236,8 +263,22 @@ impl Machine {
         self.document.accelerator
     }
 
-    /// Waits for it to be ready again after a reboot from inside, or for the first time when
-    /// who started it did not.
+    /// Its process ID.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Whether its process has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn has_ended(&self) -> Result<bool, MachineError> {
+        self.process.has_ended().map_err(self.fault("watch"))
+    }
+
+    /// Waits until it is ready; at once if it is. For one that was found running by
+    /// [`Machine::open`].
     ///
     /// # Errors
     /// As [`Starting::wait_ready`].
@@ -246,33 +287,161 @@ impl Machine {
         deadline: Instant,
         interrupt: &AtomicBool,
     ) -> Result<(), MachineError> {
-        let _ = (deadline, interrupt);
-        Ok(())
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // Answers to a process before this one may still be there.
+        let number = std::process::id() ^ (NUMBER.fetch_add(1, Ordering::Relaxed) << 22);
+        self.say(&format!("state {number}\n"))?;
+        loop {
+            match self.hear(deadline, interrupt)? {
+                Said::State {
+                    number: of,
+                    boot: Some(boot),
+                } if of == number => {
+                    self.boot = Some(boot);
+                    return Ok(());
+                }
+                Said::Ready { boot } => {
+                    self.boot = Some(boot);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until it is ready in another boot than the one it was last seen ready in: for a
+    /// machine that was rebooted from inside.
+    ///
+    /// # Errors
+    /// As [`Starting::wait_ready`].
+    pub fn wait_rebooted(
+        &mut self,
+        deadline: Instant,
+        interrupt: &AtomicBool,
+    ) -> Result<(), MachineError> {
+        loop {
+            if let Said::Ready { boot } = self.hear(deadline, interrupt)?
+                && self.boot.as_ref() != Some(&boot)
+            {
+                self.boot = Some(boot);
+                return Ok(());
+            }
+        }
     }
 
     /// Asks it to shut down, waits, and cuts its power at the deadline.
     ///
     /// # Errors
     /// When its process cannot be ended.
-    pub fn shutdown(self, deadline: Instant) -> Result<Ended, MachineError> {
-        let _ = deadline;
-        Ok(Ended::Already)
+    pub fn shutdown(mut self, deadline: Instant) -> Result<Ended, MachineError> {
+        let asked = if self.port.is_some() {
+            self.say("poweroff\n")
+        } else {
+            self.press_power_button()
+        };
+        // One that cannot be asked has ended, or its power is cut.
+        if asked.is_ok() && self.process.wait(deadline).map_err(self.fault("watch"))? {
+            return Ok(Ended::Clean);
+        }
+        self.power_off()?;
+        Ok(Ended::PowerCut)
     }
 
-    /// Cuts its power at once: what its disk's cache holds is lost.
+    /// Cuts its power at once: what its memory holds and its disk does not is lost.
     ///
     /// # Errors
     /// When its process cannot be ended.
     pub fn power_off(self) -> Result<(), MachineError> {
-        Ok(())
+        self.process.end().map_err(self.fault("end"))
     }
 
     /// The end of its serial console, at most that many lines.
     #[must_use]
     pub fn serial_tail(&self, lines: usize) -> String {
-        let _ = lines;
-        String::new()
+        error::tail(&self.folder.join(SERIAL_LOG), lines)
     }
+
+    fn tell(&mut self, identity: &Identity) -> Result<(), MachineError> {
+        let line = identity
+            .line()
+            .map_err(in_file("read", Path::new("/dev/urandom")))?;
+        self.say(&line)
+    }
+
+    fn say(&mut self, line: &str) -> Result<(), MachineError> {
+        let path = self.folder.join(port::TO_MACHINE);
+        self.port
+            .as_mut()
+            .map_or(Ok(()), |port| port.say(line))
+            .map_err(in_file("write", &path))
+    }
+
+    /// Waits for what it says next.
+    fn hear(&mut self, deadline: Instant, interrupt: &AtomicBool) -> Result<Said, MachineError> {
+        let began = Instant::now();
+        let path = self.folder.join(port::FROM_MACHINE);
+        let name = || self.document.name.clone();
+        let Some(port) = self.port.as_mut() else {
+            return Err(MachineError::NoPort(name()));
+        };
+        let heard = port
+            .hear(&self.process, deadline, interrupt)
+            .map_err(in_file("read", &path))?;
+        match heard {
+            Heard::Said(Said::Error(reason)) => Err(MachineError::Refused {
+                name: name(),
+                reason,
+            }),
+            Heard::Said(said) => Ok(said),
+            Heard::Died => Err(self.died()),
+            Heard::Deadline => Err(MachineError::NoAnswer {
+                name: name(),
+                waited: began.elapsed(),
+                serial: self.serial_tail(TAIL),
+            }),
+            Heard::Interrupted => Err(MachineError::Interrupted(name())),
+        }
+    }
+
+    fn died(&self) -> MachineError {
+        start::died(&self.document.name, &self.folder)
+    }
+
+    fn fault(&self, what: &'static str) -> impl FnOnce(io::Error) -> MachineError {
+        let (name, pid) = (self.document.name.clone(), self.pid());
+        move |source| MachineError::Process {
+            what,
+            name,
+            pid,
+            source,
+        }
+    }
+
+    fn press_power_button(&self) -> Result<(), MachineError> {
+        let mut qmp = start::monitor(&self.folder)?;
+        qmp.execute("system_powerdown", &serde_json::json!({}))?;
+        Ok(())
+    }
+}
+
+/// Starts a machine and returns as soon as its process runs. Nothing of it is left when that
+/// fails, but what was in its folder before.
+///
+/// # Errors
+/// When it runs already, its disk cannot be made, or QEMU does not start.
+pub fn start(spec: &MachineSpec) -> Result<Starting, MachineError> {
+    start::start(spec)
+}
+
+const DOCUMENT: &str = "machine.json";
+const SERIAL_LOG: &str = "serial.log";
+const QEMU_LOG: &str = "qemu.log";
+
+fn process_of(folder: &Path) -> Result<Option<Process>, MachineError> {
+    let wanted = |role: &Role| matches!(role, Role::Machine(_, of) if of == folder);
+    let found = process::find(wanted).map_err(in_file("read", Path::new("/proc")))?;
+    Ok(found.into_iter().next().map(|(_, process)| process))
 }
 
 /// A process of a lab, found without any state.
@@ -282,25 +451,53 @@ pub struct Found {
     pub name: Option<String>,
     /// The machine's folder, or the segment's.
     pub folder: PathBuf,
-    /// Its process ID when it was found.
-    pub pid: u32,
+    process: Process,
 }
 
-/// All QEMU and switch processes of this user whose folder is below `root`.
+/// All QEMU and switch processes of this user whose folder is `root` or below it.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn find(root: &Path) -> Result<Vec<Found>, MachineError> {
-    let _ = root;
-    Ok(Vec::new())
+    let below = |role: &Role| match role {
+        Role::Machine(_, folder) | Role::Switch(folder) => folder.starts_with(root),
+    };
+    let found = process::find(below).map_err(in_file("read", Path::new("/proc")))?;
+    let found = found.into_iter().map(|(role, process)| match role {
+        Role::Machine(name, folder) => Found {
+            name: Some(name),
+            folder,
+            process,
+        },
+        Role::Switch(folder) => Found {
+            name: None,
+            folder,
+            process,
+        },
+    });
+    Ok(found.collect())
 }
 
 impl Found {
-    /// Ends it at once, whatever it does, and waits until it is gone.
+    /// Its process ID.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Ends it, whatever it does, and waits until it is gone.
     ///
     /// # Errors
     /// When it may not be signalled.
     pub fn kill(self) -> Result<(), MachineError> {
-        Ok(())
+        let name = self.name.unwrap_or_else(|| "switch".to_owned());
+        let pid = self.process.pid();
+        let fault = |source| MachineError::Process {
+            what: "end",
+            name,
+            pid,
+            source,
+        };
+        self.process.end().map_err(fault)
     }
 }

@@ -166,6 +166,10 @@ impl Recipe {
             hasher.update([0]);
             hasher.update(content.as_bytes());
         }
+        for content in crate::build::BUILD_FILES {
+            hasher.update([0]);
+            hasher.update(content.as_bytes());
+        }
         Digest::of(hasher)
     }
 }

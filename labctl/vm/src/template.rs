@@ -2,9 +2,11 @@
 //! number of machines. Made once per image, kernel, memory, processors, QEMU and caller's key.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::machine::{Identity, Machine, MachineError};
 use crate::store::{Image, Store, StoreError};
@@ -30,6 +32,17 @@ pub struct TemplateSpec {
 #[derive(Clone, Debug)]
 pub struct Template {
     pub(crate) folder: PathBuf,
+    pub(crate) image: Image,
+    pub(crate) document: Document,
+    ram: PathBuf,
+}
+
+/// `template.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Document {
+    pub(crate) kernel: String,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
 }
 
 /// Why there is no template.
@@ -77,9 +90,21 @@ impl Store {
 }
 
 impl Template {
+    pub(crate) fn ram(&self) -> &Path {
+        &self.ram
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.folder.join("disk.qcow2")
+    }
+
     /// Its folder.
     #[must_use]
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 }

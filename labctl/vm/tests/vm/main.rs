@@ -1,0 +1,4 @@
+//! What needs QEMU: real images, real machines. None of it needs root.
+
+mod boot;
+mod support;

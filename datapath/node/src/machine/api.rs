@@ -9,6 +9,8 @@ use lab_model::lab::Role;
 use lab_model::plan::{Action, Hosts, ObservedNode};
 use serde::{Deserialize, Serialize};
 
+use crate::api::Status;
+
 pub use client::{Client, ClientError};
 
 /// What a machine can be asked.
@@ -27,6 +29,8 @@ pub enum Request {
         /// Those of this node alone.
         actions: Vec<Action>,
     },
+    /// Ask the node agent for its status; answers [`Answer::Agent`].
+    AgentStatus,
     /// Remove everything of labctl, itself included; answers [`Answer::Done`].
     Release {
         /// Whose lab it must be; none for whosever it is, or nobody's.
@@ -76,6 +80,8 @@ pub enum Answer {
     Hello(Box<Hello>),
     /// The node as it is.
     Observed(Box<ObservedNode>),
+    /// What the node agent says.
+    Agent(Box<Status>),
     /// There is nothing to say.
     Done,
 }
@@ -85,7 +91,8 @@ pub enum Answer {
 pub struct Hello {
     /// Version of the labctl that answers.
     pub version: String,
-    /// SHA-256 of its executable, in hex: whether it is the one that asks.
+    /// SHA-256 of its executable, in hex, as written beside it by whoever installed
+    /// it whole: whether it is the one that asks. Empty when that is not there.
     pub digest: String,
     /// Kernel release, as of `uname -r`.
     pub kernel: String,

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Write};
 
 use lab_model::plan::{Action, ObservedNode};
 
+use crate::api::Status;
+
 use super::{Answer, Claim, Failure, Hello, Owner, Request, Response};
 
 /// Why a machine did not do what it was asked.
@@ -95,6 +97,17 @@ impl<R: BufRead, W: Write> Client<R, W> {
     /// As [`Client::ask`].
     pub fn perform(&mut self, actions: Vec<Action>) -> Result<(), ClientError> {
         self.done(&Request::Perform { actions })
+    }
+
+    /// What the node agent says of itself.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn agent_status(&mut self) -> Result<Status, ClientError> {
+        match self.ask(&Request::AgentStatus)? {
+            Answer::Agent(status) => Ok(*status),
+            _ => Err(ClientError::Mismatch),
+        }
     }
 
     /// Removes everything of labctl from the machine: of the lab that `owner`

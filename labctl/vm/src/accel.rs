@@ -48,8 +48,8 @@ pub struct Choice {
 
 /// KVM if it works, found out by trying once per process.
 ///
-/// `/dev/kvm` may be there and refuse (no permission, no nested virtualization), so a QEMU
-/// without a machine is started on it.
+/// `/dev/kvm` may be there and refuse (no permission, no nested virtualization), so a machine
+/// that never runs is made on it.
 pub fn choose() -> &'static Choice {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
     CHOICE.get_or_init(|| match try_kvm() {
@@ -70,18 +70,21 @@ fn try_kvm() -> Result<(), String> {
         .write(true)
         .open("/dev/kvm")
         .map_err(|error| format!("/dev/kvm: {error}"))?;
-    // `-machine none` has no processor to run; QMP's end of input ends it.
+    // A whole machine with a processor: nested virtualization has been seen to fail no sooner
+    // than when the processor's registers are set ("failed to set MSR 0x10a").
     let output = Command::new(crate::machine::QEMU)
         .args([
             "-machine",
-            "none",
+            "q35",
+            "-cpu",
+            "host",
             "-accel",
             "kvm",
+            "-m",
+            "16",
             "-nodefaults",
-            "-display",
-            "none",
         ])
-        .args(["-S", "-qmp", "stdio"])
+        .args(["-no-user-config", "-display", "none", "-S", "-qmp", "stdio"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -101,10 +104,24 @@ fn try_kvm() -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stderr);
     Err(said
         .lines()
-        .last()
+        .next()
         .unwrap_or("QEMU ended on it")
         .trim()
         .to_owned())
 }
 
 const QUIT: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"quit\"}\n";
+
+#[cfg(test)]
+mod tests {
+    use super::{Accelerator, choose};
+
+    #[test]
+    fn without_kvm_the_reason_is_told() {
+        let choice = choose();
+        assert_eq!(
+            choice.accelerator == Accelerator::Tcg,
+            choice.why_not_kvm.is_some()
+        );
+    }
+}

@@ -305,7 +305,8 @@ impl Work<'_> {
 
     fn archive(&self, suite: &str) -> Result<archive::Archive<'_>, BuildError> {
         let folder = self.unfinished.folder().join("apt").join(suite);
-        archive::Archive::open(folder, &self.recipe.mirror, suite, self.interrupt)
+        let sources = archive::sources(self.recipe, suite);
+        archive::Archive::open(folder, &sources, suite, self.interrupt)
     }
 
     fn busybox(&self) -> Result<Vec<u8>, BuildError> {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::command::Program;
 use super::{BuildError, in_file};
+use crate::recipe::Recipe;
 
 const APT_GET: Program = Program {
     name: "apt-get",
@@ -21,7 +22,23 @@ const DPKG_DEB: Program = Program {
 };
 
 /// Debian's keys, where its package debian-archive-keyring puts them, on Ubuntu too.
-pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// A recipe's sources of a suite: of its own, with updates.
+pub(super) fn sources(recipe: &Recipe, suite: &str) -> Vec<String> {
+    let line =
+        |mirror: &str, suite: &str| format!("deb [signed-by={KEYRING}] {mirror} {suite} main");
+    let mut lines = vec![line(&recipe.mirror, suite)];
+    if let Some(security) = recipe
+        .security_mirror
+        .as_ref()
+        .filter(|_| suite == recipe.suite)
+    {
+        lines.push(line(&recipe.mirror, &format!("{suite}-updates")));
+        lines.push(line(security, &format!("{suite}-security")));
+    }
+    lines
+}
 
 /// One suite of the archive, its lists in a folder of its own.
 #[derive(Debug)]
@@ -32,10 +49,10 @@ pub(super) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// Fetches the suite's lists into `folder`.
+    /// Fetches the suite's lists from these sources (sources.list(5)) into `folder`.
     pub(super) fn open(
         folder: PathBuf,
-        mirror: &str,
+        sources: &[String],
         suite: &str,
         interrupt: &'a AtomicBool,
     ) -> Result<Self, BuildError> {
@@ -43,8 +60,8 @@ impl<'a> Archive<'a> {
             let path = folder.join(part);
             std::fs::create_dir_all(&path).map_err(in_file("create", &path))?;
         }
-        let source = format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
-        for (name, text) in [("sources.list", source.as_str()), ("status", "")] {
+        let sources = format!("{}\n", sources.join("\n"));
+        for (name, text) in [("sources.list", sources.as_str()), ("status", "")] {
             let path = folder.join(name);
             std::fs::write(&path, text).map_err(in_file("write", &path))?;
         }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use super::BuildError;
-use super::archive::KEYRING;
+use super::archive::sources;
 use super::command::Program;
 use crate::recipe::Recipe;
 
@@ -77,22 +77,11 @@ pub(super) fn make_disk(
     ));
     command
         .args([&recipe.suite, "/dev/null"])
-        .args(sources(recipe))
+        .args(sources(recipe, &recipe.suite))
         .stdin(Stdio::null());
     MMDEBSTRAP
         .run("install packages", interrupt, command)
         .map(drop)
-}
-
-fn sources(recipe: &Recipe) -> Vec<String> {
-    let line =
-        |mirror: &str, suite: &str| format!("deb [signed-by={KEYRING}] {mirror} {suite} main");
-    let mut lines = vec![line(&recipe.mirror, &recipe.suite)];
-    if let Some(security) = &recipe.security_mirror {
-        lines.push(line(&recipe.mirror, &format!("{}-updates", recipe.suite)));
-        lines.push(line(security, &format!("{}-security", recipe.suite)));
-    }
-    lines
 }
 
 /// Whether a user namespace with a range of users of its own can be made: newuidmap(1), a line

@@ -120,7 +120,9 @@ pub(super) fn initramfs(modules: &Path, busybox: &[u8], init: &str) -> Result<Ve
         cpio.directory(folder);
     }
     cpio.file("bin/busybox", busybox);
-    cpio.symlink("bin/sh", "busybox");
+    for applet in ["insmod", "mount", "poweroff", "switch_root", "usleep"] {
+        cpio.symlink(&format!("bin/{applet}"), "busybox");
+    }
     cpio.file("init", init.as_bytes());
     let mut loader = Loader {
         files: module_files(modules)?,

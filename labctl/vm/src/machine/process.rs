@@ -24,6 +24,17 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// A child that nobody has waited for yet, so that its number is its own.
+    pub(crate) fn of_child(child: &std::process::Child) -> io::Result<Self> {
+        let pid = child.id();
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = number.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self {
+            pid,
+            pidfd: pidfd_open(number, PidfdFlags::empty())?,
+        })
+    }
+
     /// The process of that number, if its arguments are what `is_it` says they must be.
     pub(crate) fn open(pid: u32, is_it: impl Fn(&[OsString]) -> bool) -> io::Result<Option<Self>> {
         let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::command_line::{BootFrom, CommandLine, Memory};
 use super::error::{in_file, tail};
 use super::port::{self, Port};
-use super::process::{Process, role};
+use super::process::Process;
 use super::qmp::{Qmp, forwarded_port};
 use super::{
     Base, DOCUMENT, Document, Identity, Machine, MachineError, MachineSpec, QEMU, QEMU_LOG,
@@ -174,10 +174,9 @@ impl<'a> Launch<'a> {
         };
         let child = command.spawn().map_err(|error| failed(error.to_string()))?;
         // setsid(1) becomes QEMU without a fork, since a new process leads no group.
-        let is_it = |arguments: &[std::ffi::OsString]| !arguments.is_empty();
-        let opened = Process::open(child.id(), is_it).map_err(|error| failed(error.to_string()))?;
+        let process = Process::of_child(&child).map_err(|error| failed(error.to_string()));
         reap(child);
-        opened.ok_or_else(|| died(&self.spec.name, folder))
+        process
     }
 
     /// What is done through the monitor once QEMU runs. Returns the port that leads to SSH.

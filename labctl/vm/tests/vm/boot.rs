@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use lab_vm::machine::{Base, Ended, Machine, MachineError, find, start};
 
-use crate::support::{Lab, NEVER, image, soon};
+use lab_vm::build::Options;
+use lab_vm::recipe::Recipe;
+
+use crate::support::{Lab, NEVER, image, soon, store};
 
 #[test]
 fn a_machine_boots_reboots_from_inside_and_shuts_down() {
@@ -25,7 +28,9 @@ fn a_machine_boots_reboots_from_inside_and_shuts_down() {
             .contains("10.0.2.15/24")
     );
 
-    lab.says(&machine, "echo kept > /root/note; reboot");
+    lab.says(&machine, "echo kept > /root/note; sync");
+    // The connection ends with the machine.
+    lab.ssh(&machine, "reboot");
     machine
         .wait_rebooted(soon(), &NEVER)
         .expect("it comes up again");
@@ -61,4 +66,39 @@ fn a_machine_that_never_answers_is_reported_with_its_console() {
         .wait_ready(Instant::now() + Duration::from_millis(50), &NEVER)
         .unwrap_err();
     assert!(matches!(error, MachineError::NoAnswer { .. }), "{error}");
+}
+
+#[test]
+fn each_kernel_of_an_image_boots() {
+    let recipe = Recipe::debian_12()
+        .with_kernels(["6.1", "6.12", "sid"])
+        .unwrap();
+    let recipe = Recipe {
+        name: "debian-12-kernels".to_owned(),
+        ..recipe
+    };
+    let image = store()
+        .build(&recipe, Options::default(), &NEVER, &mut |_| ())
+        .unwrap()
+        .into_image();
+    for kernel in image.kernels() {
+        let lab = Lab::new();
+        let spec = lab.spec(
+            "node",
+            Base::Image(image.clone(), Some(kernel.name.clone())),
+        );
+        let began = Instant::now();
+        let machine = lab.start(&spec);
+        println!(
+            "{}: ready after {:.2} s",
+            kernel.release,
+            began.elapsed().as_secs_f64()
+        );
+        assert_eq!(lab.says(&machine, "uname -r"), kernel.release);
+        // Modules of this kernel, and what they depend on, are found.
+        lab.says(
+            &machine,
+            "modprobe dummy && modprobe vxlan && modprobe cls_bpf",
+        );
+    }
 }

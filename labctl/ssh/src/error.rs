@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::destination::Peer;
 use crate::exit::Exit;
-use crate::known_hosts::{KnownKey, OfferedKey};
+use crate::known_hosts::{HostKey, KnownKey};
 
 /// Why something over SSH failed. Messages fit after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub enum SshError {
         /// The node.
         peer: Peer,
         /// What it showed.
-        offered: OfferedKey,
+        offered: HostKey,
         /// Files looked into.
         files: Vec<PathBuf>,
     },
@@ -88,7 +88,7 @@ pub enum SshError {
         /// The node.
         peer: Peer,
         /// What it showed.
-        offered: OfferedKey,
+        offered: HostKey,
         /// What is on file.
         expected: Vec<KnownKey>,
     },
@@ -98,7 +98,7 @@ pub enum SshError {
         /// The node.
         peer: Peer,
         /// What it showed.
-        offered: OfferedKey,
+        offered: HostKey,
         /// The line that revokes it.
         by: KnownKey,
     },

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use nix::fcntl::{Flock, FlockArg};
-use russh::keys::ssh_key::Fingerprint;
 use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 use sha1::Sha1;
@@ -21,30 +20,20 @@ use crate::SshError;
 use crate::destination::SSH_PORT;
 use crate::keys::type_name;
 
-/// A host key as a server showed it.
+/// A host key as people compare it: `ED25519 SHA256:…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedKey {
-    algorithm: Algorithm,
-    fingerprint: Fingerprint,
-}
+pub struct HostKey(Box<str>);
 
-impl From<&PublicKey> for OfferedKey {
+impl From<&PublicKey> for HostKey {
     fn from(key: &PublicKey) -> Self {
-        Self {
-            algorithm: key.algorithm(),
-            fingerprint: key.fingerprint(HashAlg::Sha256),
-        }
+        let print = key.fingerprint(HashAlg::Sha256);
+        Self(format!("{} {print}", type_name(&key.algorithm())).into())
     }
 }
 
-impl fmt::Display for OfferedKey {
+impl fmt::Display for HostKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} {}",
-            type_name(&self.algorithm),
-            self.fingerprint
-        )
+        formatter.write_str(&self.0)
     }
 }
 
@@ -52,7 +41,7 @@ impl fmt::Display for OfferedKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownKey {
     /// The key.
-    pub key: OfferedKey,
+    pub key: HostKey,
     /// The file it is in.
     pub file: Arc<Path>,
     /// The line, from 1.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::SshError;
 use crate::destination::{Destination, Peer};
 use crate::greeting::{Greeted, Greeting};
-use crate::known_hosts::{KnownHosts, OfferedKey, Verdict};
+use crate::known_hosts::{HostKey, KnownHosts, Verdict};
 use crate::login;
 
 /// A connection is dead when nothing came for three of these.
@@ -90,7 +90,7 @@ pub(crate) struct Verifier {
 impl Verifier {
     fn check(&self, key: &PublicKey) -> Result<(), SshError> {
         let peer = self.destination.peer();
-        let offered = OfferedKey::from(key);
+        let offered = HostKey::from(key);
         match self.known.verdict(&self.destination.host_key_name(), key) {
             Verdict::Known => Ok(()),
             Verdict::Unknown => Err(SshError::HostKeyUnknown {

@@ -333,16 +333,14 @@ impl Work<'_> {
             .unpack_kernel(&package.package, &tree)?;
         let apt = folder.join("apt");
         fs::remove_dir_all(&apt).map_err(in_file("remove", &apt))?;
-        let (release, bzimage) = boot_image(&tree)?;
-        // In /usr/lib since Debian 13.
-        let paths = ["usr/lib/modules", "lib/modules"].map(|path| tree.join(path).join(&release));
-        let modules = paths.iter().find(|path| path.is_dir()).unwrap_or(&paths[0]);
+        let (release, modules) = modules(&tree)?;
+        let bzimage = boot_image(&tree, &release, &modules)?;
         let kernel = folder.join("kernels").join(&release);
         match kernel::vmlinux(&bzimage) {
             Some(elf) => write(&kernel.join("vmlinux"), &elf, 0o600)?,
             None => write(&kernel.join("vmlinuz"), &bzimage, 0o600)?,
         }
-        let initramfs = kernel::initramfs(modules, busybox, INITRAMFS_INIT)?;
+        let initramfs = kernel::initramfs(&modules, busybox, INITRAMFS_INIT)?;
         write(&kernel.join("initramfs"), &initramfs, 0o600)?;
         move_folder(
             modules,
@@ -357,24 +355,41 @@ impl Work<'_> {
     }
 }
 
-/// The release and the bzImage of an unpacked kernel: `boot/vmlinuz-RELEASE`.
-fn boot_image(tree: &Path) -> Result<(String, Vec<u8>), BuildError> {
-    let boot = tree.join("boot");
-    for entry in fs::read_dir(&boot).map_err(in_file("read", &boot))? {
-        let path = entry.map_err(in_file("read", &boot))?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        if let Some(release) = name
-            .as_deref()
-            .and_then(|name| name.strip_prefix("vmlinuz-"))
-        {
-            let bytes = fs::read(&path).map_err(in_file("read", &path))?;
-            return Ok((release.to_owned(), bytes));
+/// The release of an unpacked kernel, and the folder of its modules.
+fn modules(tree: &Path) -> Result<(String, PathBuf), BuildError> {
+    // In /usr/lib since Debian 13.
+    for folder in ["usr/lib/modules", "lib/modules"].map(|path| tree.join(path)) {
+        let Ok(mut entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        if let Some(entry) = entries.next() {
+            let path = entry.map_err(in_file("read", &folder))?.path();
+            if let Some(release) = path.file_name().and_then(|name| name.to_str()) {
+                return Ok((release.to_owned(), path));
+            }
         }
     }
-    let reason = "the package has no vmlinuz".to_owned();
-    Err(BuildError::Kernel { path: boot, reason })
+    let reason = "the package has no modules".to_owned();
+    Err(BuildError::Kernel {
+        path: tree.to_owned(),
+        reason,
+    })
+}
+
+/// Takes the bzImage out of an unpacked kernel: it is not for the image's disk.
+fn boot_image(tree: &Path, release: &str, modules: &Path) -> Result<Vec<u8>, BuildError> {
+    // Beside the modules since Linux 6.17 in Debian.
+    let paths = [
+        tree.join(format!("boot/vmlinuz-{release}")),
+        modules.join("vmlinuz"),
+    ];
+    let path = paths
+        .iter()
+        .find(|path| path.is_file())
+        .unwrap_or(&paths[0]);
+    let bytes = fs::read(path).map_err(in_file("read", path))?;
+    fs::remove_file(path).map_err(in_file("remove", path))?;
+    Ok(bytes)
 }
 
 /// Moves a folder, to another file system if need be.

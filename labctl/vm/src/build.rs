@@ -343,7 +343,7 @@ impl Work<'_> {
         let initramfs = kernel::initramfs(&modules, busybox, INITRAMFS_INIT)?;
         write(&kernel.join("initramfs"), &initramfs, 0o600)?;
         move_folder(
-            modules,
+            &modules,
             &self.scratch.join("modules").join(&release),
             self.interrupt,
         )?;

@@ -379,4 +379,4 @@ fn devices(state: &NodeState, view: &NodeView) -> Vec<DeviceStatus> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

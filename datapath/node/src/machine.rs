@@ -32,6 +32,8 @@ mod release;
 pub mod run;
 mod servers;
 mod systemd;
+#[cfg(test)]
+mod tests;
 
 pub use conversation::converse;
 pub use error::MachineError;

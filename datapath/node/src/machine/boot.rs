@@ -13,18 +13,19 @@ impl Machine {
     pub fn boot(&self) -> Result<(), MachineError> {
         let node = &self.claimed.owner.node;
         let kept = Kept::read()?;
-        self.perform(&kept.restoring(node))
-            .map_err(|(_, error)| error)?;
+        let network = self.perform(&kept.restoring(node));
+        let network = network.map_err(|(_, error)| error);
         if systemd::runs() {
-            return Ok(());
+            return network;
         }
         let served = match kept.service {
             Some(_) => self.start(Server::Serve),
             None => Ok(()),
         };
-        if kept.agent {
-            self.start(Server::Agent)?;
-        }
-        served
+        let agent = match kept.agent {
+            true => self.start(Server::Agent),
+            false => Ok(()),
+        };
+        network.and(served).and(agent)
     }
 }

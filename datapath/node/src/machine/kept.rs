@@ -115,6 +115,13 @@ impl Kept {
                 interface: interface.clone(),
                 mac: *mac,
             });
+        // Interfaces that the machine came with are down.
+        let given = self.addresses.keys();
+        let given = given.filter(|it| !self.dummies.contains_key(*it));
+        let up = given.map(|interface| Action::SetUp {
+            node: name(),
+            interface: interface.clone(),
+        });
         let addresses = self.addresses.iter().flat_map(|(interface, addresses)| {
             addresses.iter().map(move |address| Action::AddAddress {
                 node: node.to_owned(),
@@ -139,6 +146,7 @@ impl Kept {
             },
         ];
         dummies
+            .chain(up)
             .chain(addresses)
             .chain(routes)
             .chain(settings)

@@ -13,6 +13,7 @@ mod qmp;
 mod start;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -26,6 +27,8 @@ use crate::template::Template;
 pub use error::MachineError;
 pub use identity::Identity;
 pub use qmp::QmpError;
+
+pub(crate) use start::start_recorded;
 
 use error::in_file;
 use port::{Heard, Port, Said};
@@ -115,6 +118,7 @@ const TAIL: usize = 20;
 pub struct Starting {
     machine: Machine,
     identity: Identity,
+    cold: Option<String>,
 }
 
 /// A running machine.
@@ -156,6 +160,12 @@ impl Starting {
     #[must_use]
     pub fn ssh_port(&self) -> u16 {
         self.machine.ssh_port()
+    }
+
+    /// Why it boots though it was to go on from a template; none when it does.
+    #[must_use]
+    pub fn why_cold(&self) -> Option<&str> {
+        self.cold.as_deref()
     }
 
     /// Waits until the machine says that its SSH server listens. A machine of an image with its
@@ -269,6 +279,12 @@ impl Machine {
         self.process.pid()
     }
 
+    /// A random number of the boot, or restore, that it was last seen ready in.
+    #[must_use]
+    pub fn boot(&self) -> Option<&str> {
+        self.boot.as_deref()
+    }
+
     /// Whether its process has ended.
     ///
     /// # Errors
@@ -360,6 +376,28 @@ impl Machine {
     #[must_use]
     pub fn serial_tail(&self, lines: usize) -> String {
         error::tail(&self.folder.join(SERIAL_LOG), lines)
+    }
+
+    /// Lets it forget who it is, and saves its devices' state; its memory is a file already. It
+    /// has ended then.
+    pub(crate) fn save(
+        mut self,
+        state: BorrowedFd<'_>,
+        deadline: Instant,
+        interrupt: &AtomicBool,
+    ) -> Result<(), MachineError> {
+        self.say("template\n")?;
+        while self.hear(deadline, interrupt)? != Said::Waiting {}
+        let mut monitor = start::monitor(&self.folder)?;
+        start::ignore_shared(&mut monitor)?;
+        let nothing = serde_json::json!({});
+        monitor.execute("stop", &nothing)?;
+        monitor.give_file("state", state)?;
+        monitor.execute("migrate", &serde_json::json!({ "uri": "fd:state" }))?;
+        monitor.wait_migrated(deadline)?;
+        drop(monitor);
+        // Its disk is closed, and so complete, when it has ended.
+        self.power_off()
     }
 
     fn tell(&mut self, identity: &Identity) -> Result<(), MachineError> {

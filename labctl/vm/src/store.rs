@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 pub(crate) use files::{create_folder, read_json, remove_folder, rename, write_json};
-pub(crate) use lock::{Lock, acquire, try_acquire};
+pub(crate) use lock::{Lock, try_acquire};
 pub(crate) use users::register;
 
 /// A SHA-256, in hexadecimal.

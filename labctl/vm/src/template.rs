@@ -1,20 +1,29 @@
 //! Templates: a machine stopped right before it is told who it is, to go on from there in any
-//! number of machines. Made once per image, kernel, memory, processors, QEMU and caller's key.
+//! number of machines. Made once per image, kernel, memory, processors, QEMU and content.
+//!
+//! Memory is a file that QEMU maps shared while the template is made, and privately in each copy
+//! (`x-ignore-shared`): a copy reads only the pages it uses, and starts in about a second.
 
 use std::error::Error;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::machine::{Identity, Machine, MachineError};
-use crate::store::{Image, Store, StoreError};
+use crate::accel;
+use crate::machine::{Base, Identity, Machine, MachineError, MachineSpec, QEMU, start_recorded};
+use crate::store::{self, Digest, Image, Store, StoreError};
 
 /// What a template is made from.
 #[derive(Clone, Debug)]
 pub struct TemplateSpec {
-    /// The image.
+    /// The image; one that boots by a kernel of its own choice has no templates.
     pub image: Image,
     /// Its kernel, by name or release; default: its first.
     pub kernel: Option<String>,
@@ -22,7 +31,8 @@ pub struct TemplateSpec {
     pub memory_mib: u32,
     /// Virtual processors.
     pub cpus: u32,
-    /// What `prepare` puts into it, in the caller's words: a different text is a different template.
+    /// What `prepare` puts into it, in the caller's words: a different text is a different
+    /// template.
     pub content: String,
     /// Who the machine is while it is prepared; nothing of it stays in the template.
     pub identity: Identity,
@@ -43,6 +53,10 @@ pub(crate) struct Document {
     pub(crate) kernel: String,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
+    /// What the template's digest is of besides: for people.
+    qemu: String,
+    accelerator: accel::Accelerator,
+    content: String,
 }
 
 /// Why there is no template.
@@ -54,10 +68,21 @@ pub enum TemplateError {
     /// The machine it is made from failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// QEMU's version is unknown.
+    #[error("run {QEMU}: {0}; it is in Debian's package qemu-system-x86")]
+    Qemu(io::Error),
     /// The caller could not prepare it.
     #[error("prepare a template: {0}")]
     Prepare(Box<dyn Error + Send + Sync>),
+    /// The caller asked to stop while another process made it.
+    #[error("wait for a template: interrupted")]
+    Interrupted,
 }
+
+/// What puts into a machine what its template is to have: it gets a machine that is ready.
+pub type Prepare<'a> = &'a mut dyn FnMut(&Machine) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+const DOCUMENT: &str = "template.json";
 
 impl Store {
     /// The template, if it is there.
@@ -65,8 +90,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn template(&self, spec: &TemplateSpec) -> Result<Option<Template>, TemplateError> {
-        let _ = spec;
-        Ok(None)
+        let document = spec.document()?;
+        Ok(read(&spec.image, &document.digest(&spec.image))?)
     }
 
     /// The template, made if it is not there: a machine is booted, `prepare` is called on it when
@@ -82,14 +107,134 @@ impl Store {
         spec: &TemplateSpec,
         deadline: Instant,
         interrupt: &AtomicBool,
-        prepare: &mut dyn FnMut(&Machine) -> Result<(), Box<dyn Error + Send + Sync>>,
+        prepare: Prepare<'_>,
     ) -> Result<Template, TemplateError> {
-        let _ = (spec, deadline, interrupt, prepare);
-        Err(StoreError::NoHome.into())
+        let document = spec.document()?;
+        let digest = document.digest(&spec.image);
+        let lock = self.build_lock(&digest, interrupt, &mut || ())?;
+        let _lock = lock.ok_or(TemplateError::Interrupted)?;
+        if let Some(template) = read(&spec.image, &digest)? {
+            return Ok(template);
+        }
+        let golden = Golden::create(spec.image.folder.join(format!("making-{digest}")))?;
+        golden.record(spec, deadline, interrupt, prepare)?;
+        store::write_json(&golden.folder.join(DOCUMENT), &document)?;
+        store::create_folder(&spec.image.templates())?;
+        let folder = spec.image.templates().join(digest.as_str());
+        store::rename(&golden.folder, &folder)?;
+        Ok(Template::new(folder, spec.image.clone(), document))
+    }
+}
+
+impl TemplateSpec {
+    fn document(&self) -> Result<Document, TemplateError> {
+        Ok(Document {
+            kernel: self.image.kernel(self.kernel.as_deref())?.release.clone(),
+            memory_mib: self.memory_mib,
+            cpus: self.cpus,
+            qemu: qemu_version().map_err(TemplateError::Qemu)?,
+            accelerator: accel::choose().accelerator,
+            content: self.content.clone(),
+        })
+    }
+}
+
+impl Document {
+    fn digest(&self, image: &Image) -> Digest {
+        // Devices' state fits the same devices only.
+        const DEVICES: u32 = 1;
+        let text = serde_json::json!([DEVICES, image.digest(), self]).to_string();
+        Digest::of(Sha256::new_with_prefix(text.as_bytes()))
+    }
+}
+
+fn read(image: &Image, digest: &Digest) -> Result<Option<Template>, StoreError> {
+    let folder = image.templates().join(digest.as_str());
+    let document = store::read_json(&folder.join(DOCUMENT))?;
+    Ok(document.map(|document| Template::new(folder, image.clone(), document)))
+}
+
+/// The first line of `qemu --version`: saved state is of one version and its machine types.
+fn qemu_version() -> io::Result<String> {
+    let output = Command::new(QEMU).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The folder a template is made in; removed unless it was moved into its place.
+struct Golden {
+    folder: PathBuf,
+}
+
+impl Golden {
+    fn create(folder: PathBuf) -> Result<Self, StoreError> {
+        // What a killed process left, its machine first.
+        drop(Self {
+            folder: folder.clone(),
+        });
+        store::create_folder(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// Boots the machine, prepares it and saves it.
+    fn record(
+        &self,
+        spec: &TemplateSpec,
+        deadline: Instant,
+        interrupt: &AtomicBool,
+        prepare: Prepare<'_>,
+    ) -> Result<(), TemplateError> {
+        let machine_folder = self.folder.join("machine");
+        let machine = MachineSpec {
+            lab: "template".to_owned(),
+            name: "template".to_owned(),
+            folder: machine_folder.clone(),
+            base: Base::Image(spec.image.clone(), spec.kernel.clone()),
+            memory_mib: spec.memory_mib,
+            cpus: spec.cpus,
+            segment: None,
+            identity: spec.identity.clone(),
+        };
+        let ram = self.folder.join("ram");
+        let starting = start_recorded(&machine, &ram)?;
+        let machine = starting.wait_ready(deadline, interrupt)?;
+        prepare(&machine).map_err(TemplateError::Prepare)?;
+        let state = self.folder.join("state");
+        let file = File::create(&state);
+        let file = file.map_err(|source| StoreError::File {
+            what: "create",
+            path: state,
+            source,
+        })?;
+        machine.save(file.as_fd(), deadline, interrupt)?;
+        store::rename(
+            &machine_folder.join("disk.qcow2"),
+            &self.folder.join("disk.qcow2"),
+        )?;
+        store::remove_folder(&machine_folder)?;
+        Ok(())
+    }
+}
+
+impl Drop for Golden {
+    fn drop(&mut self) {
+        for found in crate::machine::find(&self.folder).unwrap_or_default() {
+            let _ended = found.kill();
+        }
+        let _gone = fs::remove_dir_all(&self.folder);
     }
 }
 
 impl Template {
+    fn new(folder: PathBuf, image: Image, document: Document) -> Self {
+        Self {
+            ram: folder.join("ram"),
+            folder,
+            image,
+            document,
+        }
+    }
+
     pub(crate) fn ram(&self) -> &Path {
         &self.ram
     }

@@ -32,15 +32,35 @@ const RESTORE: Duration = Duration::from_secs(30);
 
 pub(super) fn start(spec: &MachineSpec) -> Result<Starting, MachineError> {
     let launch = Launch::new(spec, None)?;
-    let mut machine = launch.machine()?;
-    if let Base::Template(_) = &spec.base {
-        // It waits right where the template was made: before it knows who it is.
-        machine.tell(&spec.identity)?;
+    if !launch.restores() {
+        return Ok(Starting {
+            machine: launch.machine()?,
+            identity: spec.identity.clone(),
+            cold: None,
+        });
     }
-    Ok(Starting {
-        machine,
-        identity: spec.identity.clone(),
-    })
+    match launch.machine() {
+        Ok(mut machine) => {
+            // It waits right where the template was made: before it knows who it is.
+            machine.tell(&spec.identity)?;
+            Ok(Starting {
+                machine,
+                identity: spec.identity.clone(),
+                cold: None,
+            })
+        }
+        // The template's disk boots as well.
+        Err(error @ (MachineError::Qmp(_) | MachineError::Died { .. })) => {
+            let machine = Launch::new(spec, None)?.machine()?;
+            let cold = Some(error.to_string());
+            Ok(Starting {
+                machine,
+                identity: spec.identity.clone(),
+                cold,
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Starts a machine whose memory is recorded in `ram`, to be a template.
@@ -49,6 +69,7 @@ pub(crate) fn start_recorded(spec: &MachineSpec, ram: &Path) -> Result<Starting,
     Ok(Starting {
         machine,
         identity: spec.identity.clone(),
+        cold: None,
     })
 }
 
@@ -114,6 +135,10 @@ impl<'a> Launch<'a> {
             command,
             document,
         })
+    }
+
+    fn restores(&self) -> bool {
+        matches!(self.command.memory, Memory::Restored(_))
     }
 
     /// Starts QEMU and, if there is a template, lets it go on from there.

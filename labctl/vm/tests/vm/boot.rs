@@ -7,7 +7,7 @@ use lab_vm::machine::{Base, Ended, Machine, MachineError, find, start};
 use lab_vm::build::Options;
 use lab_vm::recipe::Recipe;
 
-use crate::support::{Lab, NEVER, image, soon, store};
+use super::support::{Lab, NEVER, image, soon, store};
 
 #[test]
 fn a_machine_boots_reboots_from_inside_and_shuts_down() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use lab_vm::machine::{Base, Machine, find};
 
-use crate::support::{Lab, image};
+use super::support::{Lab, image};
 
 /// The switch of a lab's segment; it ends with the lab.
 fn switch(lab: &Lab) -> Child {
@@ -27,7 +27,7 @@ fn pair(lab: &Lab) -> [Machine; 2] {
     });
     starting.map(|(starting, address)| {
         let machine = starting
-            .wait_ready(crate::support::soon(), &crate::support::NEVER)
+            .wait_ready(super::support::soon(), &super::support::NEVER)
             .unwrap();
         lab.says(&machine, &format!("ip address add {address} dev eth1"));
         machine

@@ -1,5 +1,0 @@
-//! What needs QEMU: real images, real machines. None of it needs root.
-
-mod boot;
-mod segment;
-mod support;

@@ -105,6 +105,12 @@ impl Starting {
         self.process.pid()
     }
 
+    /// Where its output goes.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Whether it is ready now; itself while it is not.
     ///
     /// # Errors

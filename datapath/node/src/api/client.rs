@@ -1,6 +1,8 @@
 //! The asking side.
 
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +46,22 @@ pub enum ClientError {
     Failed(String),
 }
 
+/// Connects to a socket, also to one whose path is too long for an address.
+fn open(path: &Path) -> io::Result<UnixStream> {
+    /// `sun_path` of unix(7), with the zero byte that ends it.
+    const LONGEST: usize = 108;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return UnixStream::connect(path);
+    };
+    if path.as_os_str().len() < LONGEST {
+        return UnixStream::connect(path);
+    }
+    // An open folder has a short name.
+    let folder = File::open(folder)?;
+    let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    UnixStream::connect(Path::new(&short).join(name))
+}
+
 /// A connection to a node agent.
 #[derive(Debug)]
 pub struct Client {
@@ -56,7 +74,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connect`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        UnixStream::connect(path)
+        open(path)
             .and_then(|stream| {
                 stream.set_read_timeout(Some(TIMEOUT))?;
                 stream.set_write_timeout(Some(TIMEOUT))?;

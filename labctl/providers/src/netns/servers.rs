@@ -1,19 +1,16 @@
 //! A node's server and its agent: started all at once, then waited for.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::process::ExitStatusExt as _;
+use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lab_model::plan::{ObservedService, Service};
-use lab_node::process::{self, ChildSetup, Spawned};
-use nix::fcntl::OFlag;
+use lab_node::process::ChildSetup;
+use lab_node::server::ServerError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::pipe2;
 
 use super::node::{self, DEATH};
 use super::places::{Kind, Places};
@@ -26,8 +23,6 @@ use crate::record;
 const READY: Duration = Duration::from_secs(10);
 /// How often a wait looks at the interrupt flag.
 const GLANCE: Duration = Duration::from_millis(50);
-/// How much of a log an error shows.
-const TAIL_LINES: usize = 10;
 
 /// What is started.
 #[derive(Clone, Copy, Debug)]
@@ -61,16 +56,13 @@ impl Server<'_> {
     }
 }
 
-/// A process that is on its way to be ready.
+/// A server that is on its way to be ready.
 pub(super) struct Starting {
     position: usize,
     node: String,
-    what: &'static str,
-    log: PathBuf,
     /// Written once the server is ready: see [`observe_service`].
     mark: Option<PathBuf>,
-    ready: OwnedFd,
-    process: Spawned,
+    server: lab_node::server::Starting,
 }
 
 /// Starts a server in the place of one that may be left.
@@ -82,14 +74,7 @@ pub(super) fn start(
     server: Server<'_>,
 ) -> Result<Starting, ProviderError> {
     stop(places, node, server.kind())?;
-    let fault = |source| ProviderError::Spawn {
-        node: node.to_owned(),
-        source,
-    };
     let log = places.node(node).join(server.log());
-    let pipe_fault =
-        |errno: nix::Error| ProviderError::file("make a pipe beside", &log, errno.into());
-    let (ready, writer) = pipe2(OFlag::O_CLOEXEC).map_err(pipe_fault)?;
     let mut command = Command::new(&provider.options.labctl);
     match server {
         Server::Agent => {
@@ -115,43 +100,34 @@ pub(super) fn start(
     if let Some(mark) = &mark {
         remove_if_there(mark)?;
     }
-    command
-        .arg("--ready-fd")
-        .arg(writer.as_raw_fd().to_string());
-    let (out, err) = open_log(&log)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .env_clear()
-        .current_dir("/");
+    command.env_clear().current_dir("/");
     target::describe_node(&mut command, places.lab(), node);
     let (pause, kinds) = node::entry(node::pause(places, node)?);
     let setup = ChildSetup::new()
         .cgroup(&places.cgroup_of(node, server.kind()))?
-        .new_session()
-        .pass_fd(writer)
         .enter(pause, kinds);
-    let process = process::spawn(command, setup).map_err(fault)?;
-    let (node, what) = (node.to_owned(), server.what());
+    let server = lab_node::server::Starting::start(server.what(), command, setup, log);
+    let node = node.to_owned();
     Ok(Starting {
         position,
+        server: server.map_err(|error| fault(&node, error))?,
         node,
-        what,
-        log,
         mark,
-        ready,
-        process,
     })
 }
 
-fn open_log(log: &Path) -> Result<(File, File), ProviderError> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .and_then(|file| Ok((file.try_clone()?, file)))
-        .map_err(|source| ProviderError::file("open", log, source))
+fn fault(node: &str, error: ServerError) -> ProviderError {
+    let node = node.to_owned();
+    match error {
+        ServerError::File { what, path, source } => ProviderError::File { what, path, source },
+        ServerError::Spawn(source) => ProviderError::Spawn { node, source },
+        ServerError::NotReady { what, how, tail } => ProviderError::NotReady {
+            node,
+            what,
+            how,
+            tail,
+        },
+    }
 }
 
 /// Ends the processes of one kind on a node, and waits until they are gone. The
@@ -237,12 +213,11 @@ pub(super) fn wait_ready(
             return Err(StepFault::at(first)(ProviderError::Interrupted));
         }
         if Instant::now() >= deadline {
-            let how = format!("it was not ready after {} s", READY.as_secs());
-            let late = starting.swap_remove(0);
-            return Err(StepFault::at(first)(late.not_ready(how)));
+            let Starting { node, server, .. } = starting.swap_remove(0);
+            return Err(StepFault::at(first)(fault(&node, server.late(READY))));
         }
         wait_for_any(&starting)
-            .map_err(|errno| ProviderError::file("wait for", &starting[0].log, errno.into()))
+            .map_err(|errno| ProviderError::file("wait beside", starting[0].server.log(), errno.into()))
             .map_err(StepFault::at(first))?;
         let mut waiting = Vec::with_capacity(starting.len());
         for process in starting {
@@ -256,7 +231,7 @@ pub(super) fn wait_ready(
 fn wait_for_any(starting: &[Starting]) -> nix::Result<()> {
     let mut watched: Vec<_> = starting
         .iter()
-        .map(|it| PollFd::new(it.ready.as_fd(), PollFlags::POLLIN))
+        .map(|it| PollFd::new(it.server.as_fd(), PollFlags::POLLIN))
         .collect();
     match poll(
         &mut watched,
@@ -270,57 +245,27 @@ fn wait_for_any(starting: &[Starting]) -> nix::Result<()> {
 impl Starting {
     /// Returns itself if it is not ready yet.
     fn look(self) -> Result<Option<Self>, StepFault> {
-        let mut watched = [PollFd::new(self.ready.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut watched, PollTimeout::ZERO) {
-            Ok(0) | Err(_) => return Ok(Some(self)),
-            Ok(_) => {}
-        }
-        let mut byte = [0];
-        let read = self
-            .ready
-            .try_clone()
-            .map(File::from)
-            .and_then(|mut it| it.read(&mut byte));
-        let position = self.position;
-        if matches!(read, Ok(1)) {
-            let marked = self.mark.as_ref().map_or(Ok(()), |mark| {
-                fs::write(mark, b"").map_err(|source| ProviderError::file("write", mark, source))
-            });
-            return marked.map(|()| None).map_err(StepFault::at(position));
-        }
-        Err(StepFault::at(position)(self.ended()))
-    }
-
-    /// It closed the pipe and wrote nothing: it is gone, or will be in a moment.
-    fn ended(mut self) -> ProviderError {
-        let gone = self.process.pidfd.wait(Instant::now() + DEATH);
-        let status = gone
-            .ok()
-            .and_then(|_| self.process.child.try_wait().ok())
-            .flatten();
-        let how = match status.map(|status| (status.code(), status.signal())) {
-            Some((Some(code), _)) => format!("it ended with exit code {code}"),
-            Some((None, Some(signal))) => format!("it was ended by signal {signal}"),
-            _ => "it closed its readiness pipe without a word".to_owned(),
-        };
-        self.not_ready(how)
-    }
-
-    fn not_ready(self, how: String) -> ProviderError {
-        let tail = tail(&self.log);
-        ProviderError::NotReady {
-            node: self.node,
-            what: self.what,
-            how,
-            tail,
+        let Self {
+            position,
+            node,
+            mark,
+            server,
+        } = self;
+        let looked = server.look();
+        match looked.map_err(|error| StepFault::at(position)(fault(&node, error)))? {
+            Some(server) => Ok(Some(Self {
+                position,
+                node,
+                mark,
+                server,
+            })),
+            None => {
+                let marked = mark.map_or(Ok(()), |mark| {
+                    fs::write(&mark, b"")
+                        .map_err(|source| ProviderError::file("write", &mark, source))
+                });
+                marked.map(|()| None).map_err(StepFault::at(position))
+            }
         }
     }
-}
-
-/// The last lines of a log; empty when there is none.
-fn tail(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Instant;
 
 use tokio::io::{AsyncWriteExt as _, copy, copy_bidirectional};
@@ -12,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::exec::{Command, Exec, ExecStdin, Output, Signal};
 use crate::pump::Incoming;
-use crate::{Destination, Exit, Session, SshError};
+use crate::{Destination, Exit, Progress, Session, Source, SshError};
 
 /// A node over SSH, for threads. Clones are the same node and share its connection.
 #[derive(Debug, Clone)]
@@ -97,6 +98,63 @@ impl Connection {
     /// As [`Session::output`].
     pub fn output<S: AsRef<str>>(&self, argv: &[S]) -> Result<Output, SshError> {
         self.runtime.block_on(self.session.output(argv))
+    }
+
+    /// [`Session::upload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn upload(
+        &self,
+        source: Source<'_>,
+        remote: &str,
+        mode: u32,
+        progress: Option<Progress<'_>>,
+    ) -> Result<(), SshError> {
+        let upload = self.session.upload(source, remote, mode, progress);
+        self.runtime.block_on(upload)
+    }
+
+    /// [`Session::download`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn download(
+        &self,
+        remote: &str,
+        local: &Path,
+        progress: Option<Progress<'_>>,
+    ) -> Result<(), SshError> {
+        let download = self.session.download(remote, local, progress);
+        self.runtime.block_on(download)
+    }
+
+    /// [`Session::copy_to`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn copy_to(
+        &self,
+        local: &Path,
+        remote: &str,
+        progress: Option<Progress<'_>>,
+    ) -> Result<(), SshError> {
+        let copy = self.session.copy_to(local, remote, progress);
+        self.runtime.block_on(copy)
+    }
+
+    /// [`Session::copy_from`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn copy_from(
+        &self,
+        remote: &str,
+        local: &Path,
+        progress: Option<Progress<'_>>,
+    ) -> Result<(), SshError> {
+        let copy = self.session.copy_from(remote, local, progress);
+        self.runtime.block_on(copy)
     }
 
     /// [`Session::forward_unix`], as a socket of this process.

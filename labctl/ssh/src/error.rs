@@ -145,14 +145,14 @@ pub enum SshError {
         reason: String,
     },
     /// The file system there has no room.
-    #[error("write {path} on {peer}: no space left on the device, {needed} bytes needed{}; free some there", available.map_or_else(String::new, |available| format!(", {available} available")))]
+    #[error("write {path} on {peer}: no space left on the device{}; free some there", room(*needed, *available))]
     DiskFull {
         /// The node.
         peer: Peer,
         /// The file.
         path: String,
-        /// Bytes to be written.
-        needed: u64,
+        /// Bytes to be written, where known.
+        needed: Option<u64>,
         /// Bytes that were left when it failed, where the server tells.
         available: Option<u64>,
     },
@@ -251,6 +251,12 @@ fn offers(offered: &[String]) -> String {
         [] => "no key was there to offer (give an identity file, or add a key to the agent)".into(),
         offered => format!("offered: {}", offered.join(", ")),
     }
+}
+
+fn room(needed: Option<u64>, available: Option<u64>) -> String {
+    let needed = needed.map(|bytes| format!(", {bytes} bytes needed"));
+    let available = available.map(|bytes| format!(", {bytes} available"));
+    [needed, available].into_iter().flatten().collect()
 }
 
 fn known(keys: &[KnownKey]) -> String {

@@ -7,10 +7,12 @@
 //! The crate is asynchronous (tokio); [`blocking`] serves callers that are threads.
 
 pub mod blocking;
+pub mod config;
 mod destination;
 mod error;
 mod exec;
 mod exit;
+mod files;
 mod greeting;
 pub mod keys;
 pub mod known_hosts;
@@ -19,10 +21,13 @@ mod login;
 mod pump;
 pub mod quote;
 mod session;
+mod sftp;
 
 pub use destination::{Destination, Peer};
 pub use error::SshError;
 pub use exec::{Command, Exec, ExecStdin, Output, Pty, Signal};
 pub use exit::Exit;
+pub use files::Source;
 pub use pump::{Incoming, Stream};
 pub use session::Session;
+pub use sftp::Progress;

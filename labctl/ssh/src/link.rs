@@ -212,13 +212,9 @@ impl Attempt<'_> {
             // The stream keeps the connection to the jump host open.
             Ok(Ok(channel)) => Ok(Box::new(channel.into_stream())),
             Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
-                let refused = reason.description().to_ascii_lowercase();
-                if refused.contains("refused") {
-                    return Err(SshError::Refused {
-                        peer: self.peer.clone(),
-                    });
-                }
-                Err(self.unreachable(format!("{} answered: {refused}", jump.peer())))
+                // OpenSSH 9.2 says "connect failed" for whatever went wrong there.
+                let said = reason.description();
+                Err(self.unreachable(format!("{} answered: {said}", jump.peer())))
             }
             Ok(Err(error)) => Err(SshError::Disconnected {
                 peer: jump.peer(),

@@ -171,6 +171,7 @@ impl AsyncWrite for Outgoing {
 pub struct Stream {
     incoming: Incoming,
     outgoing: Outgoing,
+    closed: CancellationToken,
     _close: DropGuard,
 }
 
@@ -180,8 +181,14 @@ impl Stream {
         Self {
             incoming: parts.stdout,
             outgoing: parts.stdin,
+            closed: parts.closed,
             _close: parts.close,
         }
+    }
+
+    /// Waits for the channel's end.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        self.closed.clone().cancelled_owned()
     }
 }
 
@@ -220,6 +227,8 @@ pub(crate) struct Parts {
     pub(crate) stderr: Incoming,
     pub(crate) ending: oneshot::Receiver<Ending>,
     pub(crate) control: Arc<ChannelWriteHalf<Msg>>,
+    /// Cancelled when the channel has ended.
+    closed: CancellationToken,
     /// Dropping it closes the channel.
     pub(crate) close: DropGuard,
 }
@@ -245,10 +254,10 @@ pub(crate) fn spawn(channel: russh::Channel<Msg>, lost: Lost) -> Parts {
         stderr: stderr_spool,
         exit: None,
     };
-    let cancelled = cancel.clone();
+    let (cancelled, over) = (cancel.clone(), closed.clone());
     tokio::spawn(async move {
         let ending = pump.run(input_ended, cancelled, lost).await;
-        closed.cancel();
+        over.cancel();
         // Nobody waits for the end of a forwarded socket.
         let _ = ending_sender.send(ending);
     });
@@ -258,6 +267,7 @@ pub(crate) fn spawn(channel: russh::Channel<Msg>, lost: Lost) -> Parts {
         stderr,
         ending,
         control,
+        closed,
         close: cancel.drop_guard(),
     }
 }

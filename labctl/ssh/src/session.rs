@@ -239,7 +239,10 @@ impl Session {
         during: &str,
         sent: bool,
     ) -> Result<(), SshError> {
-        while sent {
+        if !sent {
+            return Err(self.cut_off(lost, during));
+        }
+        loop {
             match channel.wait().await {
                 Some(ChannelMsg::Success) => return Ok(()),
                 Some(ChannelMsg::Failure) => {

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 pub(crate) struct Setup {
     options: Vec<String>,
     host_key: KeyPair,
+    rsa_host_key: bool,
     user: String,
 }
 
@@ -27,9 +28,9 @@ impl Setup {
         self
     }
 
-    /// With this host key instead of a new one.
-    pub(crate) fn host_key(mut self, pair: KeyPair) -> Self {
-        self.host_key = pair;
+    /// With an RSA host key beside the Ed25519 one.
+    pub(crate) fn rsa_host_key(mut self) -> Self {
+        self.rsa_host_key = true;
         self
     }
 
@@ -54,6 +55,13 @@ impl Setup {
             std::os::unix::fs::PermissionsExt::from_mode(0o600),
         )
         .expect("ours");
+        if self.rsa_host_key {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"])
+                .arg(path("ssh_host_rsa_key"))
+                .status();
+            assert!(made.expect("ssh-keygen is there").success());
+        }
         // sshd reads authorized_keys as the user who logs in.
         fs::set_permissions(
             folder.path(),
@@ -85,7 +93,7 @@ impl Setup {
 
     fn write_config(&self, folder: &Path, port: u16) {
         let path = |name: &str| folder.join(name).display().to_string();
-        let defaults = [
+        let mut defaults = vec![
             format!("Port {port}"),
             "ListenAddress 127.0.0.1".to_owned(),
             format!("HostKey {}", path("ssh_host_ed25519_key")),
@@ -101,10 +109,22 @@ impl Setup {
             "PidFile none".to_owned(),
             "Subsystem sftp internal-sftp".to_owned(),
         ];
-        let mut text = self.options.join("\n");
-        text.push('\n');
-        text.push_str(&defaults.join("\n"));
-        text.push('\n');
+        if self.rsa_host_key {
+            defaults.push(format!("HostKey {}", path("ssh_host_rsa_key")));
+        }
+        // For most options the first line counts, but a second Subsystem is an error.
+        let keyword = |line: &str| line.split(' ').next().map(str::to_owned);
+        let given: Vec<_> = self.options.iter().map(|line| keyword(line)).collect();
+        let kept = defaults
+            .iter()
+            .filter(|line| !given.contains(&keyword(line)));
+        let lines: Vec<&str> = self
+            .options
+            .iter()
+            .chain(kept)
+            .map(String::as_str)
+            .collect();
+        let text = lines.join("\n") + "\n";
         fs::write(folder.join("sshd_config"), text).expect("writable");
     }
 }
@@ -125,6 +145,7 @@ impl Sshd {
         Setup {
             options: Vec::new(),
             host_key: KeyPair::generate("host"),
+            rsa_host_key: false,
             user: user.expect("this user has a name").name,
         }
     }

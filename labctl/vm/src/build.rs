@@ -117,7 +117,7 @@ pub enum BuildError {
     Interrupted,
 }
 
-fn in_file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+pub(crate) fn in_file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     move |source| BuildError::File {
         what,
         path: path.to_owned(),
@@ -184,7 +184,7 @@ impl Store {
             image.refuse_if_used()?;
         }
         let unfinished = self.begin(&digest)?;
-        let scratch = scratch(&unfinished)?;
+        let scratch = scratch(recipe, &unfinished)?;
         let work = Work {
             recipe,
             unfinished: &unfinished,
@@ -201,7 +201,11 @@ impl Store {
         let document = Document {
             name,
             digest,
-            boot: Boot::Kernel,
+            boot: if recipe.cloud_init {
+                Boot::BootLoader
+            } else {
+                Boot::Kernel
+            },
             kernels,
             made_at: now(),
         };
@@ -223,7 +227,7 @@ pub(crate) fn protect(path: &Path) -> Result<(), BuildError> {
 
 /// A folder for what the hook reads. It lies under the folder for temporary files, since the
 /// hook's user namespace may not map the user who owns the store.
-fn scratch(unfinished: &Unfinished) -> Result<tempfile::TempDir, BuildError> {
+fn scratch(recipe: &Recipe, unfinished: &Unfinished) -> Result<tempfile::TempDir, BuildError> {
     let fault = |error| BuildError::File {
         what: "create",
         path: std::env::temp_dir(),
@@ -237,7 +241,9 @@ fn scratch(unfinished: &Unfinished) -> Result<tempfile::TempDir, BuildError> {
     let scratch = scratch.map_err(fault)?;
     let link = unfinished.scratch_link();
     std::os::unix::fs::symlink(scratch.path(), &link).map_err(in_file("create", &link))?;
-    for (path, content) in IMAGE_FILES {
+    // A cloud image is its maker's.
+    let files = if recipe.cloud_init { &[] } else { IMAGE_FILES };
+    for (path, content) in files {
         let path = scratch.path().join("files").join(path);
         write(
             &path,

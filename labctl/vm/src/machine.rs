@@ -30,6 +30,8 @@ pub use qmp::QmpError;
 
 pub(crate) use start::start_recorded;
 
+pub(crate) use command_line::IDENTITY_PORT;
+
 use error::in_file;
 use port::{Heard, Port, Said};
 use process::{Process, Role};
@@ -127,8 +129,7 @@ pub struct Machine {
     document: Document,
     folder: PathBuf,
     process: Process,
-    /// None where the machine boots by itself: its seed tells it who it is.
-    port: Option<Port>,
+    port: Port,
     /// The boot it was last ready in.
     boot: Option<String>,
 }
@@ -142,6 +143,8 @@ struct Document {
     kernel: Option<String>,
     memory_mib: u32,
     cpus: u32,
+    /// Whether cloud-init tells it who it is.
+    seeded: bool,
     ssh_port: u16,
     accelerator: Accelerator,
 }
@@ -168,8 +171,7 @@ impl Starting {
         self.cold.as_deref()
     }
 
-    /// Waits until the machine says that its SSH server listens. A machine of an image with its
-    /// own boot loader says nothing: it is returned at once, and SSH must be tried.
+    /// Waits until the machine says that its SSH server listens.
     ///
     /// # Errors
     /// [`MachineError::Died`], [`MachineError::NoAnswer`] (both with the end of its console),
@@ -179,9 +181,6 @@ impl Starting {
         deadline: Instant,
         interrupt: &AtomicBool,
     ) -> Result<Machine, MachineError> {
-        if self.machine.port.is_none() {
-            return Ok(self.machine);
-        }
         loop {
             match self.machine.hear(deadline, interrupt)? {
                 Said::WhoAmI => self.machine.tell(&self.identity)?,
@@ -207,9 +206,8 @@ impl Machine {
         let Some(process) = process_of(folder)? else {
             return Ok(None);
         };
-        let pipes = folder.join(port::TO_MACHINE).exists();
-        let port = pipes.then(|| Port::open(folder)).transpose();
-        let port = port.map_err(in_file("open", &folder.join(port::TO_MACHINE)))?;
+        let path = folder.join(port::TO_MACHINE);
+        let port = Port::open(folder).map_err(in_file("open", &path))?;
         Ok(Some(Self {
             document,
             folder: folder.to_owned(),
@@ -279,6 +277,12 @@ impl Machine {
         self.process.pid()
     }
 
+    /// Whether cloud-init tells it who it is: it boots as its image's maker meant it.
+    #[must_use]
+    pub fn is_seeded(&self) -> bool {
+        self.document.seeded
+    }
+
     /// A random number of the boot, or restore, that it was last seen ready in.
     #[must_use]
     pub fn boot(&self) -> Option<&str> {
@@ -294,7 +298,8 @@ impl Machine {
     }
 
     /// Waits until it is ready; at once if it is. For one that was found running by
-    /// [`Machine::open`].
+    /// [`Machine::open`]. One that cloud-init told who it is cannot be asked, and is taken for
+    /// ready.
     ///
     /// # Errors
     /// As [`Starting::wait_ready`].
@@ -304,6 +309,9 @@ impl Machine {
         interrupt: &AtomicBool,
     ) -> Result<(), MachineError> {
         use std::sync::atomic::{AtomicU32, Ordering};
+        if self.document.seeded {
+            return Ok(());
+        }
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Answers to a process before this one may still be there.
         let number = std::process::id() ^ (NUMBER.fetch_add(1, Ordering::Relaxed) << 22);
@@ -351,7 +359,7 @@ impl Machine {
     /// # Errors
     /// When its process cannot be ended.
     pub fn shutdown(mut self, deadline: Instant) -> Result<Ended, MachineError> {
-        let asked = if self.port.is_some() {
+        let asked = if !self.document.seeded {
             self.say("poweroff\n")
         } else {
             self.press_power_button()
@@ -409,10 +417,7 @@ impl Machine {
 
     fn say(&mut self, line: &str) -> Result<(), MachineError> {
         let path = self.folder.join(port::TO_MACHINE);
-        self.port
-            .as_mut()
-            .map_or(Ok(()), |port| port.say(line))
-            .map_err(in_file("write", &path))
+        self.port.say(line).map_err(in_file("write", &path))
     }
 
     /// Waits for what it says next.
@@ -420,10 +425,8 @@ impl Machine {
         let began = Instant::now();
         let path = self.folder.join(port::FROM_MACHINE);
         let name = || self.document.name.clone();
-        let Some(port) = self.port.as_mut() else {
-            return Err(MachineError::NoPort(name()));
-        };
-        let heard = port
+        let heard = self
+            .port
             .hear(&self.process, deadline, interrupt)
             .map_err(in_file("read", &path))?;
         match heard {

@@ -25,6 +25,8 @@ pub struct Recipe {
     pub kernels: Vec<KernelPackage>,
     /// Whether systemd can be process 1 too (`init=/sbin/init`), for boxes that boot stock.
     pub systemd: bool,
+    /// Whether it boots as a cloud image does: by systemd, told by cloud-init who it is.
+    pub cloud_init: bool,
 }
 
 /// A kernel of the archive, only its files being taken from there.
@@ -91,6 +93,7 @@ impl Recipe {
                 .collect(),
             kernels: vec![Self::known_kernels()[0].clone()],
             systemd: false,
+            cloud_init: false,
         }
     }
 
@@ -139,9 +142,18 @@ impl Recipe {
     /// All packages of the recipe, each once, in order of the alphabet.
     #[must_use]
     pub fn all_packages(&self) -> Vec<&str> {
-        let extra = if self.systemd { SYSTEMD_PACKAGES } else { &[] };
+        let stock: &[&str] = if self.systemd || self.cloud_init {
+            SYSTEMD_PACKAGES
+        } else {
+            &[]
+        };
+        let cloud: &[&str] = if self.cloud_init {
+            &["cloud-init"]
+        } else {
+            &[]
+        };
         let named = self.packages.iter().map(String::as_str);
-        let mut all: Vec<&str> = named.chain(extra.iter().copied()).collect();
+        let mut all: Vec<&str> = named.chain(stock.iter().chain(cloud).copied()).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -157,7 +169,12 @@ impl Recipe {
             &self.mirror,
             &self.security_mirror,
         );
-        let rest = (self.all_packages(), &self.kernels, self.systemd);
+        let rest = (
+            self.all_packages(),
+            &self.kernels,
+            self.systemd,
+            self.cloud_init,
+        );
         let text = serde_json::json!([parts, rest]).to_string();
         hasher.update(text.as_bytes());
         for (path, content) in crate::build::IMAGE_FILES {

@@ -13,7 +13,9 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-pub(crate) use files::{create_folder, read_json, remove_folder, rename, write_json};
+pub(crate) use files::{
+    create_folder, read_json, remove_folder, rename, write_json, write_private,
+};
 pub(crate) use lock::{Lock, try_acquire};
 pub(crate) use users::register;
 
@@ -25,13 +27,7 @@ pub struct Digest(String);
 impl Digest {
     pub(crate) fn of(hasher: Sha256) -> Self {
         use sha2::Digest as _;
-        use std::fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in hasher.finalize() {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(hex(&hasher.finalize()))
     }
 
     /// The first twelve digits: enough for people.
@@ -51,6 +47,16 @@ impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Why the store could not do what was asked.
@@ -132,13 +138,14 @@ pub(crate) struct Document {
     pub(crate) made_at: u64,
 }
 
-/// How an image boots.
+/// How an image boots, and who tells its machines who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boot {
     /// By one of its kernels, given to QEMU; the machine then asks for its identity.
     Kernel,
-    /// By its own boot loader; cloud-init reads its identity from a seed.
+    /// As its maker meant it: by its own boot loader (or by a kernel, if it has any here), with
+    /// its own process 1; cloud-init reads its identity from a seed.
     BootLoader,
 }
 
@@ -449,9 +456,20 @@ impl Image {
     /// Its disk, read only, and the disk's format.
     #[must_use]
     pub fn disk(&self) -> (PathBuf, &'static str) {
+        let built = self.folder.join("disk.raw");
+        if built.exists() {
+            (built, "raw")
+        } else {
+            (self.folder.join("disk.qcow2"), "qcow2")
+        }
+    }
+
+    /// The user whom a machine's identity lets log in; one that is not root may use sudo.
+    #[must_use]
+    pub fn ssh_user(&self) -> &'static str {
         match self.boot() {
-            Boot::Kernel => (self.folder.join("disk.raw"), "raw"),
-            Boot::BootLoader => (self.folder.join("disk.qcow2"), "qcow2"),
+            Boot::Kernel => "root",
+            Boot::BootLoader => crate::import::USER,
         }
     }
 

@@ -26,13 +26,15 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) segment: Option<PathBuf>,
     /// MAC addresses of `eth0` and `eth1`, where the machine does not set them itself.
     pub(crate) macs: Option<(&'a str, &'a str)>,
+    /// Whether cloud-init finds its identity on `seed.iso`, and process 1 is the image's own.
+    pub(crate) seeded: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum BootFrom {
     /// A folder with `vmlinux` or `vmlinuz`, and `initramfs`.
     Kernel { image: PathBuf, initramfs: PathBuf },
-    /// The disk's boot loader, which finds its identity on `seed.iso`.
+    /// The disk's boot loader.
     Disk,
 }
 
@@ -46,8 +48,7 @@ pub(crate) enum Memory<'a> {
 }
 
 /// As measured: with it, a kernel of 6.12 starts 0.9 s sooner under TCG.
-const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet loglevel=3 init=/usr/lib/labctl/init \
-    mitigations=off nokaslr tsc=reliable no_timer_check audit=0 apparmor=0 nowatchdog \
+const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet loglevel=3 mitigations=off nokaslr tsc=reliable no_timer_check audit=0 apparmor=0 nowatchdog \
     random.trust_cpu=on 8250.nr_uarts=1 rcupdate.rcu_expedited=1 cryptomgr.notests i8042.noaux \
     net.ifnames=0 panic=-1";
 
@@ -86,7 +87,12 @@ impl CommandLine<'_> {
         if let BootFrom::Kernel { image, initramfs } = &self.boot {
             option("-kernel", image.into());
             option("-initrd", initramfs.into());
-            option("-append", KERNEL_PARAMETERS.into());
+            let init = if self.seeded {
+                "/sbin/init"
+            } else {
+                "/usr/lib/labctl/init"
+            };
+            option("-append", format!("{KERNEL_PARAMETERS} init={init}").into());
         }
         let flags = ["-nodefaults", "-no-user-config"].map(OsString::from);
         flags
@@ -158,23 +164,19 @@ impl CommandLine<'_> {
             // A new generation at each restore: the kernel reseeds its random numbers by itself.
             ("-device", "vmgenid,guid=auto".to_owned()),
         ];
-        match self.boot {
-            BootFrom::Kernel { .. } => devices.extend([
-                ("-device", "virtio-serial-pci".to_owned()),
-                // Pipes are open on the host's side at all times, so that the machine's reads wait.
-                ("-chardev", "pipe,id=identity,path=identity".to_owned()),
-                (
-                    "-device",
-                    format!("virtserialport,chardev=identity,name={IDENTITY_PORT}"),
-                ),
-            ]),
-            BootFrom::Disk => devices.extend([
-                (
-                    "-drive",
-                    "if=none,id=seed,file=seed.iso,format=raw,readonly=on".to_owned(),
-                ),
-                ("-device", "virtio-blk-pci,drive=seed".to_owned()),
-            ]),
+        devices.extend([
+            ("-device", "virtio-serial-pci".to_owned()),
+            // Pipes are open on the host's side at all times, so that the machine's reads wait.
+            ("-chardev", "pipe,id=identity,path=identity".to_owned()),
+            (
+                "-device",
+                format!("virtserialport,chardev=identity,name={IDENTITY_PORT}"),
+            ),
+        ]);
+        if self.seeded {
+            let seed = "if=none,id=seed,file=seed.iso,format=raw,readonly=on";
+            devices.push(("-drive", seed.to_owned()));
+            devices.push(("-device", "virtio-blk-pci,drive=seed".to_owned()));
         }
         devices
     }
@@ -204,6 +206,7 @@ mod tests {
             memory,
             segment,
             macs: None,
+            seeded: false,
         };
         command
             .arguments()

@@ -96,8 +96,8 @@ pub enum MachineError {
         /// What it said.
         reason: String,
     },
-    /// The machine boots by itself and says nothing on the way.
-    #[error("wait for machine {0}: it has no identity port, so only SSH shows that it is ready")]
+    /// QEMU did not say which port leads to the machine's SSH server.
+    #[error("start machine {0}: QEMU names no port that leads to its SSH server")]
     NoPort(String),
     /// The caller asked to stop.
     #[error("wait for machine {0}: interrupted")]

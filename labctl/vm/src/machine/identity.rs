@@ -1,5 +1,6 @@
 //! Who a machine is, and the line it is told by.
 
+use crate::store::hex;
 use base64ct::{Base64, Encoding as _};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -73,13 +74,6 @@ impl Identity {
 
 fn with_newline(text: &str) -> String {
     format!("{}\n", text.trim_end())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -106,7 +106,10 @@ impl<'a> Launch<'a> {
         let Identity {
             mac_eth0, mac_eth1, ..
         } = &spec.identity;
-        let own_boot = matches!(boot, BootFrom::Disk);
+        let seeded = image.boot() == Boot::BootLoader;
+        if seeded {
+            import::write_seed(&spec.folder, &spec.identity)?;
+        }
         let (memory_mib, cpus) = spec.base.size().unwrap_or((spec.memory_mib, spec.cpus));
         let command = CommandLine {
             lab: &spec.lab,
@@ -118,7 +121,8 @@ impl<'a> Launch<'a> {
             boot,
             memory,
             segment: segment.transpose()?,
-            macs: own_boot.then_some((mac_eth0.as_str(), mac_eth1.as_str())),
+            seeded,
+            macs: seeded.then_some((mac_eth0.as_str(), mac_eth1.as_str())),
         };
         let document = Document {
             lab: spec.lab.clone(),
@@ -127,6 +131,7 @@ impl<'a> Launch<'a> {
             kernel,
             memory_mib,
             cpus,
+            seeded,
             ssh_port: 0,
             accelerator,
         };
@@ -145,10 +150,7 @@ impl<'a> Launch<'a> {
     fn machine(mut self) -> Result<Machine, MachineError> {
         let folder = &self.spec.folder;
         let path = folder.join(port::TO_MACHINE);
-        let told = matches!(self.command.boot, BootFrom::Kernel { .. });
-        if told {
-            port::create(folder).map_err(in_file("create", &path))?;
-        }
+        port::create(folder).map_err(in_file("create", &path))?;
         let process = self.spawn()?;
         let started = self.set_up();
         let ended = |error| match process.wait(Instant::now() + Duration::from_millis(200)) {
@@ -165,10 +167,7 @@ impl<'a> Launch<'a> {
         }
         store::write_json(&folder.join(DOCUMENT), &self.document)?;
         let path = folder.join(port::TO_MACHINE);
-        let port = told
-            .then(|| Port::open(folder))
-            .transpose()
-            .map_err(in_file("open", &path))?;
+        let port = Port::open(folder).map_err(in_file("open", &path))?;
         let folder = folder.clone();
         Ok(Machine {
             document: self.document,
@@ -298,8 +297,7 @@ fn make_disk(spec: &MachineSpec) -> Result<bool, MachineError> {
 
 /// How the machine boots, and its kernel's release.
 fn boot(spec: &MachineSpec, image: &Image) -> Result<(BootFrom, Option<String>), MachineError> {
-    if image.boot() == Boot::BootLoader {
-        import::write_seed(&spec.folder, &spec.identity)?;
+    if image.kernels().is_empty() {
         return Ok((BootFrom::Disk, None));
     }
     let kernel = image.kernel(spec.base.kernel())?;

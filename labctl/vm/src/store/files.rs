@@ -89,16 +89,18 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, S
 
 /// Writes a JSON document (0600) so that a reader finds the old one or the new one.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(io::Error::from)
         .map_err(fault("write", path))?;
     text.push(b'\n');
-    // Its files are 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fault("write", path))?;
-    io::Write::write_all(&mut file, &text).map_err(fault("write", path))?;
-    file.persist(path)
-        .map_err(|error| error.error)
-        .map_err(fault("write", path))?;
+    write_private(path, &text).map_err(fault("write", path))
+}
+
+/// Writes a file (0600) so that a reader finds the old one or the new one, whole.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    // A temporary file of this crate is 0600.
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    io::Write::write_all(&mut file, content)?;
+    file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

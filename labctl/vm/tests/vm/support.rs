@@ -104,6 +104,14 @@ impl Lab {
             "StrictHostKeyChecking=yes".to_owned(),
             "IdentitiesOnly=yes".to_owned(),
             "BatchMode=yes".to_owned(),
+            format!(
+                "User={}",
+                if machine.is_seeded() {
+                    "labctl"
+                } else {
+                    "root"
+                }
+            ),
             format!("HostKeyAlias={}", machine.name()),
             format!("UserKnownHostsFile={}", known.display()),
         ];
@@ -113,7 +121,7 @@ impl Lab {
         ssh.arg("-i")
             .arg(&self.key)
             .args(["-p", &machine.ssh_port().to_string()]);
-        ssh.args(["root@127.0.0.1", command])
+        ssh.args(["127.0.0.1", command])
             .output()
             .expect("ssh is installed")
     }

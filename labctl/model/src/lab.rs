@@ -77,7 +77,8 @@ pub struct Node {
 }
 
 /// A node as a machine: what virtual machines are made with, or which host it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MachineSpec {
     /// RAM of a virtual machine, MiB.
     pub memory_mib: u32,
@@ -100,7 +101,7 @@ impl Default for MachineSpec {
 }
 
 /// Where labs can be made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProviderKind {
     /// Namespaces of this host's kernel.

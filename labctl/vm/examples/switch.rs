@@ -11,10 +11,11 @@ fn main() -> ExitCode {
         eprintln!("usage: switch segment FOLDER [CAPTURE]");
         return ExitCode::FAILURE;
     };
-    match run(&Options {
+    let options = Options {
         folder,
         capture: arguments.next(),
-    }) {
+    };
+    match run(&options, || ()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("failed to {error}");

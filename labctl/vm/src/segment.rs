@@ -72,13 +72,13 @@ const LARGEST: usize = 65536 + 18;
 /// Frames taken in before those that wait are looked after.
 const BATCH: usize = 64;
 
-/// Serves until SIGTERM or SIGINT. The process must be started with the arguments `segment` and,
+/// Serves until SIGTERM or SIGINT; calls `ready` once frames are taken. The process must be started with the arguments `segment` and,
 /// right after it, the folder's path (`labctl app segment FOLDER`): [`crate::machine::find`]
 /// knows it by these.
 ///
 /// # Errors
 /// [`SegmentError::AlreadyServed`], or when a socket or the capture fails.
-pub fn run(options: &Options) -> Result<(), SegmentError> {
+pub fn run(options: &Options, ready: impl FnOnce()) -> Result<(), SegmentError> {
     let folder = &options.folder;
     store::create_folder(folder)?;
     let lock = store::try_acquire(&folder.join("switch.lock"))?;
@@ -89,7 +89,9 @@ pub fn run(options: &Options) -> Result<(), SegmentError> {
         .as_deref()
         .map(Capture::create)
         .transpose()?;
-    Switch::bind(folder, capture)?.serve(&stop)
+    let switch = Switch::bind(folder, capture)?;
+    ready();
+    switch.serve(&stop)
 }
 
 /// A socket that becomes readable at SIGTERM or SIGINT.

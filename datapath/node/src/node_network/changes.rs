@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lab_model::plan::{Action, BRIDGE, OUTSIDE_INTERFACE, Route as LabRoute, SEGMENT_INTERFACE};
+use lab_model::plan::{
+    Action, BRIDGE, MacAddress, OUTSIDE_INTERFACE, Route as LabRoute, SEGMENT_INTERFACE,
+};
 use nix::errno::Errno;
 
 use super::mac;
@@ -76,9 +78,7 @@ impl Interfaces {
             {
                 // Made apart, since kernels without dummies need a second try.
                 self.send(&mut batch)?;
-                let index = self.reserve(interface);
-                let end = LinkEnd::named(interface).mac(mac(*own)).index(index);
-                let added = self.netlink.add_dummy(&end);
+                let added = self.add_dummy(interface, *own);
                 added.map_err(|error| (*position, error))?;
                 continue;
             }
@@ -90,6 +90,26 @@ impl Interfaces {
             }
         }
         self.send(&mut batch)
+    }
+
+    /// The first dummy loads the kernel's module for them, which makes one of its
+    /// own, `dummy0`, that may take the index chosen here (dummy.c, `numdummies`).
+    fn add_dummy(&mut self, interface: &str, own: MacAddress) -> Result<(), NetlinkError> {
+        let end = |index| LinkEnd::named(interface).mac(mac(own)).index(index);
+        let index = self.reserve(interface);
+        let error = match self.netlink.add_dummy(&end(index)) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let links = self.netlink.links()?;
+        let taken = links.iter().any(|link| link.index == index && link.name != interface);
+        if !taken || links.iter().any(|link| link.name == interface) {
+            return Err(error);
+        }
+        self.indexes = links.into_iter().map(|it| (it.name, it.index)).collect();
+        self.next = self.indexes.values().max().map_or(1, |index| index + 1);
+        let index = self.reserve(interface);
+        self.netlink.add_dummy(&end(index)).map(drop)
     }
 
     fn send(&mut self, batch: &mut Batch<'_>) -> Result<(), (usize, NetlinkError)> {

@@ -494,3 +494,6 @@ impl Image {
         Ok(freed)
     }
 }
+
+#[cfg(test)]
+mod tests;

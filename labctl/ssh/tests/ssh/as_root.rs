@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,15 @@ fn needs_root() {
     );
 }
 
+static ACCOUNTS: AtomicU32 = AtomicU32::new(0);
+
 /// A user of the tests' own, with a shell and without sudo.
 struct Account(String);
 
 impl Account {
     fn make() -> Self {
-        let name = format!("labssh{}", std::process::id());
+        let number = ACCOUNTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("labssh{}x{number}", std::process::id());
         let made = Command::new("useradd")
             .args([
                 "--no-create-home",
@@ -222,10 +226,10 @@ fn an_address_that_never_answers_is_unreachable() {
     needs_root();
     // A veth whose other end is a namespace's that answers nothing.
     let error = connect_from_nowhere(&[
-        &["link", "add", "a", "type", "veth", "peer", "name", "b"],
-        &["address", "add", "192.0.2.1/24", "dev", "a"],
-        &["link", "set", "a", "up"],
-        &["link", "set", "b", "up"],
+        &["link", "add", "near", "type", "veth", "peer", "name", "far"],
+        &["address", "add", "192.0.2.1/24", "dev", "near"],
+        &["link", "set", "near", "up"],
+        &["link", "set", "far", "up"],
         &[
             "neighbour",
             "add",
@@ -233,7 +237,7 @@ fn an_address_that_never_answers_is_unreachable() {
             "lladdr",
             "02:00:00:00:00:10",
             "dev",
-            "a",
+            "near",
         ],
     ]);
     assert!(matches!(error, SshError::Unreachable { .. }), "{error:?}");

@@ -115,7 +115,7 @@ async fn through_a_jump_host() {
     let refused = Session::connect(destination, soon()).await;
     let error = refused.expect_err("nothing listens on port 1");
     assert!(
-        error.to_string().contains("answered: connect failed"),
+        error.to_string().contains("answered: Connect failed"),
         "{error}"
     );
 }

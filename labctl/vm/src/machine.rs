@@ -6,10 +6,12 @@
 
 mod command_line;
 mod error;
+mod found;
 mod identity;
 mod port;
 mod process;
 mod qmp;
+mod spec;
 mod start;
 
 use std::io;
@@ -21,96 +23,25 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
-use crate::store::{self, Digest, Image};
-use crate::template::Template;
+use crate::store::{self, Digest};
 
 pub use error::MachineError;
+pub use found::{Found, find};
 pub use identity::Identity;
 pub use qmp::QmpError;
+pub use spec::{Base, MachineSpec};
 
 pub(crate) use start::start_recorded;
 
 pub(crate) use command_line::IDENTITY_PORT;
 
 use error::in_file;
+use found::process_of;
 use port::{Heard, Port, Said};
-use process::{Process, Role};
+use process::Process;
 
 /// The emulator, found by `PATH`.
 pub const QEMU: &str = "qemu-system-x86_64";
-
-/// What a machine is made from.
-#[derive(Clone, Debug)]
-pub enum Base {
-    /// An image, booted by its kernel of that name or release (default: its first).
-    Image(Image, Option<String>),
-    /// A template: it goes on from there.
-    Template(Template),
-}
-
-impl Base {
-    /// The image a disk is based on, at first or second hand.
-    #[must_use]
-    pub fn image(&self) -> &Image {
-        match self {
-            Self::Image(image, _) => image,
-            Self::Template(template) => &template.image,
-        }
-    }
-
-    fn kernel(&self) -> Option<&str> {
-        match self {
-            Self::Image(_, kernel) => kernel.as_deref(),
-            Self::Template(template) => Some(&template.document.kernel),
-        }
-    }
-
-    /// The disk to base an overlay on, and its format.
-    fn disk(&self) -> (PathBuf, &'static str) {
-        match self {
-            Self::Image(image, _) => image.disk(),
-            Self::Template(template) => (template.disk(), "qcow2"),
-        }
-    }
-
-    fn folder(&self) -> &Path {
-        match self {
-            Self::Image(image, _) => &image.folder,
-            Self::Template(template) => &template.folder,
-        }
-    }
-
-    /// Memory in MiB and processors, where they are not free to choose.
-    fn size(&self) -> Option<(u32, u32)> {
-        match self {
-            Self::Image(..) => None,
-            Self::Template(template) => {
-                Some((template.document.memory_mib, template.document.cpus))
-            }
-        }
-    }
-}
-
-/// A machine to start.
-#[derive(Clone, Debug)]
-pub struct MachineSpec {
-    /// The lab, for people and for [`find`]: part of the process's arguments.
-    pub lab: String,
-    /// The machine's name, unique in its lab.
-    pub name: String,
-    /// Its own folder: absolute; made (0700) if it is not there.
-    pub folder: PathBuf,
-    /// What it is made from. A disk that is in the folder already is kept and booted.
-    pub base: Base,
-    /// Memory in MiB; as the template's if there is one.
-    pub memory_mib: u32,
-    /// Virtual processors; as the template's if there is one.
-    pub cpus: u32,
-    /// The folder of the segment `eth1` is on (see [`crate::segment`]).
-    pub segment: Option<PathBuf>,
-    /// Who it is to be.
-    pub identity: Identity,
-}
 
 /// How many lines of a machine's console go with an error.
 const TAIL: usize = 20;
@@ -478,67 +409,3 @@ pub fn start(spec: &MachineSpec) -> Result<Starting, MachineError> {
 const DOCUMENT: &str = "machine.json";
 const SERIAL_LOG: &str = "serial.log";
 const QEMU_LOG: &str = "qemu.log";
-
-fn process_of(folder: &Path) -> Result<Option<Process>, MachineError> {
-    let wanted = |role: &Role| matches!(role, Role::Machine(_, of) if of == folder);
-    let found = process::find(wanted).map_err(in_file("read", Path::new("/proc")))?;
-    Ok(found.into_iter().next().map(|(_, process)| process))
-}
-
-/// A process of a lab, found without any state.
-#[derive(Debug)]
-pub struct Found {
-    /// The machine's name; none for the segment's switch.
-    pub name: Option<String>,
-    /// The machine's folder, or the segment's.
-    pub folder: PathBuf,
-    process: Process,
-}
-
-/// All QEMU and switch processes of this user whose folder is `root` or below it.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub fn find(root: &Path) -> Result<Vec<Found>, MachineError> {
-    let below = |role: &Role| match role {
-        Role::Machine(_, folder) | Role::Switch(folder) => folder.starts_with(root),
-    };
-    let found = process::find(below).map_err(in_file("read", Path::new("/proc")))?;
-    let found = found.into_iter().map(|(role, process)| match role {
-        Role::Machine(name, folder) => Found {
-            name: Some(name),
-            folder,
-            process,
-        },
-        Role::Switch(folder) => Found {
-            name: None,
-            folder,
-            process,
-        },
-    });
-    Ok(found.collect())
-}
-
-impl Found {
-    /// Its process ID.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Ends it, whatever it does, and waits until it is gone.
-    ///
-    /// # Errors
-    /// When it may not be signalled.
-    pub fn kill(self) -> Result<(), MachineError> {
-        let name = self.name.unwrap_or_else(|| "switch".to_owned());
-        let pid = self.process.pid();
-        let fault = |source| MachineError::Process {
-            what: "end",
-            name,
-            pid,
-            source,
-        };
-        self.process.end().map_err(fault)
-    }
-}

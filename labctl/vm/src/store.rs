@@ -1,161 +1,33 @@
 //! Images by content: one folder each, named by the digest of what it was made from; an index
 //! of names; and what is based on each, so that nothing in use is removed.
 
+mod digest;
+mod error;
 mod files;
+mod image;
 mod lock;
 mod users;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use serde::{Deserialize, Serialize};
-use sha2::Sha256;
-
+pub use digest::Digest;
+pub use error::StoreError;
 pub(crate) use files::{
     create_folder, read_json, remove_folder, rename, write_json, write_private,
 };
+pub use image::{Boot, Image, Kernel};
+
+pub(crate) use digest::hex;
+pub(crate) use image::Document;
 pub(crate) use lock::{Lock, try_acquire};
 pub(crate) use users::register;
-
-/// A SHA-256, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Digest(String);
-
-impl Digest {
-    pub(crate) fn of(hasher: Sha256) -> Self {
-        use sha2::Digest as _;
-        Self(hex(&hasher.finalize()))
-    }
-
-    /// The first twelve digits: enough for people.
-    #[must_use]
-    pub fn short(&self) -> &str {
-        self.0.get(..12).unwrap_or(&self.0)
-    }
-
-    /// All 64 digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Why the store could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A file operation failed.
-    #[error("{what} {path}: {source}", path = path.display())]
-    File {
-        /// What was being done: `create`, `read`, `rename`.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// No folder for data: neither `XDG_DATA_HOME` nor `HOME` is set.
-    #[error("find a folder for images: neither XDG_DATA_HOME nor HOME is set")]
-    NoHome,
-    /// No image has that name or digest.
-    #[error("find image {0}: none of that name here; labctl image list shows those there are")]
-    NoSuchImage(String),
-    /// An image has no such kernel.
-    #[error("find kernel {kernel} in image {image}: it has {}", there.join(", "))]
-    NoSuchKernel {
-        /// What was asked for.
-        kernel: String,
-        /// The image.
-        image: String,
-        /// The kernels there are.
-        there: Vec<String>,
-    },
-    /// Disks or templates are based on it.
-    #[error("remove image {image}: {} based on it: {}", if users.len() == 1 { "this is" } else { "these are" }, list(users))]
-    InUse {
-        /// The image.
-        image: String,
-        /// What is based on it.
-        users: Vec<PathBuf>,
-    },
-    /// A file of the store is not what it should be.
-    #[error("read {path}: {reason}", path = path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
 
 /// The folder of images.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-}
-
-/// An image of the store.
-#[derive(Clone, Debug)]
-pub struct Image {
-    pub(crate) folder: PathBuf,
-    pub(crate) document: Document,
-}
-
-/// `image.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Document {
-    pub(crate) name: String,
-    pub(crate) digest: Digest,
-    pub(crate) boot: Boot,
-    pub(crate) kernels: Vec<Kernel>,
-    /// Seconds since 1970.
-    pub(crate) made_at: u64,
-}
-
-/// How an image boots, and who tells its machines who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Boot {
-    /// By one of its kernels, given to QEMU; the machine then asks for its identity.
-    Kernel,
-    /// As its maker meant it: by its own boot loader (or by a kernel, if it has any here), with
-    /// its own process 1; cloud-init reads its identity from a seed.
-    BootLoader,
-}
-
-/// A kernel of an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kernel {
-    /// What one asks for it by: `6.12`.
-    pub name: String,
-    /// What `uname -r` says.
-    pub release: String,
 }
 
 impl Store {
@@ -209,7 +81,7 @@ impl Store {
     /// [`StoreError::NoSuchImage`], or when the store cannot be read.
     pub fn image(&self, name: &str) -> Result<Image, StoreError> {
         let names = self.names()?;
-        let begins = |digest: &&Digest| name.len() >= 8 && digest.0.starts_with(name);
+        let begins = |digest: &&Digest| name.len() >= 8 && digest.as_str().starts_with(name);
         let digest = names.get(name).or_else(|| names.values().find(begins));
         self.at_digest(digest.ok_or_else(|| StoreError::NoSuchImage(name.to_owned()))?)
     }
@@ -255,7 +127,7 @@ impl Store {
 
     /// The image of that digest, if it is there whole.
     pub(crate) fn find(&self, digest: &Digest) -> Result<Option<Image>, StoreError> {
-        self.read(&self.root.join(&digest.0))
+        self.read(&self.root.join(digest.as_str()))
     }
 
     /// Takes the build lock of that digest. None when `interrupt` is set while waiting for it.
@@ -267,7 +139,7 @@ impl Store {
     ) -> Result<Option<Lock>, StoreError> {
         let locks = self.root.join("locks");
         files::create_folder(&locks)?;
-        lock::acquire(&locks.join(&digest.0), interrupt, waiting)
+        lock::acquire(&locks.join(digest.as_str()), interrupt, waiting)
     }
 
     /// An empty folder to make that digest's image in; what a killed build left is removed.
@@ -289,7 +161,7 @@ impl Store {
     ) -> Result<Image, StoreError> {
         files::write_json(&unfinished.folder.join("image.json"), &document)?;
         let _lock = self.lock()?;
-        let folder = self.root.join(&document.digest.0);
+        let folder = self.root.join(document.digest.as_str());
         if let Some(old) = self.read(&folder)? {
             old.refuse_if_used()?;
             files::remove_folder(&folder)?;
@@ -364,134 +236,6 @@ impl Drop for Unfinished {
             let _gone = std::fs::remove_dir_all(scratch);
         }
         let _gone = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Image {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.document.name
-    }
-
-    /// What it was made from.
-    #[must_use]
-    pub fn digest(&self) -> &Digest {
-        &self.document.digest
-    }
-
-    /// How it boots.
-    #[must_use]
-    pub fn boot(&self) -> Boot {
-        self.document.boot
-    }
-
-    /// Its kernels, the default first; none when it has its own boot loader.
-    #[must_use]
-    pub fn kernels(&self) -> &[Kernel] {
-        &self.document.kernels
-    }
-
-    /// When it was made.
-    #[must_use]
-    pub fn made_at(&self) -> std::time::SystemTime {
-        std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.document.made_at)
-    }
-
-    /// Bytes it takes on the disk, its templates left out.
-    ///
-    /// # Errors
-    /// When its folder cannot be read.
-    pub fn size(&self) -> Result<u64, StoreError> {
-        Ok(files::size(&self.folder)? - files::size(&self.templates())?)
-    }
-
-    /// The machines' disks that are based on it or on a template of it.
-    ///
-    /// # Errors
-    /// When its folder cannot be read.
-    pub fn users(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let mut users = users::of(&self.folder)?;
-        for template in files::entries(&self.templates())? {
-            users.extend(users::of(&template)?);
-        }
-        Ok(users)
-    }
-
-    /// # Errors
-    /// [`StoreError::InUse`] while a disk is based on it.
-    pub(crate) fn refuse_if_used(&self) -> Result<(), StoreError> {
-        let users = self.users()?;
-        if users.is_empty() {
-            return Ok(());
-        }
-        Err(StoreError::InUse {
-            image: self.name().to_owned(),
-            users,
-        })
-    }
-
-    /// Its kernel of that name or release; its first for none.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSuchKernel`].
-    pub fn kernel(&self, asked: Option<&str>) -> Result<&Kernel, StoreError> {
-        let matches = |kernel: &&Kernel| {
-            asked.is_none_or(|asked| kernel.name == asked || kernel.release == asked)
-        };
-        self.kernels()
-            .iter()
-            .find(matches)
-            .ok_or_else(|| StoreError::NoSuchKernel {
-                kernel: asked.unwrap_or("(any)").to_owned(),
-                image: self.name().to_owned(),
-                there: self
-                    .kernels()
-                    .iter()
-                    .map(|kernel| kernel.name.clone())
-                    .collect(),
-            })
-    }
-
-    /// Its disk, read only, and the disk's format.
-    #[must_use]
-    pub fn disk(&self) -> (PathBuf, &'static str) {
-        let built = self.folder.join("disk.raw");
-        if built.exists() {
-            (built, "raw")
-        } else {
-            (self.folder.join("disk.qcow2"), "qcow2")
-        }
-    }
-
-    /// The user whom a machine's identity lets log in; one that is not root may use sudo.
-    #[must_use]
-    pub fn ssh_user(&self) -> &'static str {
-        match self.boot() {
-            Boot::Kernel => "root",
-            Boot::BootLoader => crate::import::USER,
-        }
-    }
-
-    /// The folder of a kernel: `vmlinux` (or `vmlinuz`, if that is all there is) and `initramfs`.
-    #[must_use]
-    pub fn kernel_folder(&self, kernel: &Kernel) -> PathBuf {
-        self.folder.join("kernels").join(&kernel.release)
-    }
-
-    pub(crate) fn templates(&self) -> PathBuf {
-        self.folder.join("templates")
-    }
-
-    fn prune_templates(&self) -> Result<u64, StoreError> {
-        let mut freed = 0;
-        for template in files::entries(&self.templates())? {
-            if users::of(&template)?.is_empty() {
-                freed += files::size(&template)?;
-                files::remove_folder(&template)?;
-            }
-        }
-        Ok(freed)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -182,7 +183,7 @@ impl<'a> Launch<'a> {
         let folder = &self.spec.folder;
         let log = folder.join(QEMU_LOG);
         let listener = listen(folder)?;
-        let log_file = File::create(&log).map_err(in_file("create", &log))?;
+        let log_file = private(&log).map_err(in_file("create", &log))?;
         let copy = log_file.try_clone().map_err(in_file("create", &log))?;
         // A session of its own: no terminal's hang-up or interrupt reaches it.
         let mut command = Command::new("setsid");
@@ -246,6 +247,16 @@ pub(crate) fn monitor(folder: &Path) -> Result<Qmp, MachineError> {
     Ok(Qmp::new(stream)?)
 }
 
+/// An empty file that nobody else reads.
+fn private(path: &Path) -> std::io::Result<File> {
+    fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
 /// The monitor's socket, made before QEMU is: who connects need not wait for it.
 fn listen(folder: &Path) -> Result<OwnedFd, MachineError> {
     let path = folder.join(MONITOR);
@@ -289,6 +300,8 @@ fn make_disk(spec: &MachineSpec) -> Result<bool, MachineError> {
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ));
     }
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(&part, private).map_err(in_file("protect", &part))?;
     // Known to the image before it is there, so that the image cannot go in between.
     store::register(spec.base.folder(), &disk)?;
     store::rename(&part, &disk)?;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use sha2::Sha256;
+
 use super::*;
 use crate::build::{BuildError, Options};
 use crate::recipe::Recipe;

@@ -62,10 +62,51 @@ fn a_machine_that_never_answers_is_reported_with_its_console() {
     let lab = Lab::new();
     let spec = lab.spec("mute", Base::Image(image(), None));
     let starting = start(&spec).unwrap();
-    let error = starting
-        .wait_ready(Instant::now() + Duration::from_millis(50), &NEVER)
-        .unwrap_err();
+    let soon = Instant::now() + Duration::from_millis(50);
+    let error = starting.wait_ready(soon, &NEVER).unwrap_err();
     assert!(matches!(error, MachineError::NoAnswer { .. }), "{error}");
+    // It runs on, and can be found and ended.
+    assert!(matches!(start(&spec), Err(MachineError::Runs { .. })));
+    let machine = Machine::open(&spec.folder).unwrap().expect("it runs");
+    machine.power_off().unwrap();
+
+    // With an empty disk its initramfs says why it gives up.
+    let disk = spec.folder.join("disk.qcow2");
+    std::fs::remove_file(&disk).unwrap();
+    let mut create = std::process::Command::new("qemu-img");
+    create
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(&disk)
+        .arg("16M");
+    assert!(create.status().unwrap().success());
+    let error = start(&spec)
+        .unwrap()
+        .wait_ready(super::support::soon(), &NEVER)
+        .unwrap_err();
+    assert!(
+        matches!(&error, MachineError::Died { serial, .. } if serial.contains("cannot mount /dev/vda")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_machine_that_is_killed_is_told_at_once() {
+    let lab = Lab::new();
+    let spec = lab.spec("victim", Base::Image(image(), None));
+    let starting = start(&spec).unwrap();
+    let found = find(&spec.folder).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].name.as_deref(), Some("victim"));
+    let began = Instant::now();
+    found.into_iter().for_each(|found| found.kill().unwrap());
+    let error = starting.wait_ready(soon(), &NEVER).unwrap_err();
+    assert!(matches!(error, MachineError::Died { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    // The journal of its disk was open; it boots again.
+    let machine = lab.start(&spec);
+    machine.power_off().unwrap();
+    let machine = lab.start(&spec);
+    assert_eq!(lab.says(&machine, "hostname"), "victim");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub use observed::{applied, observe};
 pub(crate) use pod::macs as pod_macs;
 pub(crate) use view::NodeView;
 
-use crate::api::{self, DeviceStatus, Request, Response, Status};
+use crate::api::{self, AttachMode, DeviceStatus, Request, Response, Status};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::datapath::{Contents, Datapath, Hook, Sizes};
 use crate::netlink::Netlink;
@@ -53,6 +53,8 @@ pub struct AgentOptions {
     pub bpffs: PathBuf,
     /// An object to load in the place of the built-in one.
     pub datapath_object: Option<PathBuf>,
+    /// How programs are attached to interfaces.
+    pub attach_mode: AttachMode,
     /// Gets one byte, and is closed, once the socket answers.
     pub ready: Option<OwnedFd>,
     /// The program that runs workloads, as `labctl app …`.
@@ -63,7 +65,8 @@ pub struct AgentOptions {
 
 impl AgentOptions {
     /// The usual places: the agent's own cgroup is `<node>/agent`, and its own
-    /// executable, also one that was replaced meanwhile, runs workloads.
+    /// executable, also one that was replaced meanwhile, runs workloads. Programs are
+    /// attached in the best way that the kernel has.
     ///
     /// # Errors
     /// When cgroup2 is not mounted.
@@ -75,6 +78,7 @@ impl AgentOptions {
             dir,
             bpffs,
             datapath_object: None,
+            attach_mode: AttachMode::of_kernel(),
             ready: None,
             labctl,
             cgroup,
@@ -220,22 +224,18 @@ impl Agent {
                 self.options.datapath_object.as_deref(),
                 &self.options.bpffs,
                 sizes,
+                self.options.attach_mode,
             )?),
         };
         datapath
             .tables
             .write(&Contents::new(state, view, self.masquerade.cidrs()))?;
         let hooks = hooks(state, view);
-        for interface in datapath.pinned_interfaces()? {
-            if !hooks.iter().any(|(_, name, _)| *name == interface) {
-                datapath.forget(&interface)?;
-            }
-        }
+        datapath.detach_others(&hooks.iter().map(|(_, interface, _)| *interface).collect())?;
         for (hook, interface, index) in hooks {
             if !datapath.is_attached(hook, interface, index) {
-                datapath.mistrust(hook, interface);
+                datapath.attach(hook, interface, index)?;
             }
-            datapath.attach(hook, interface, index)?;
         }
         Ok(())
     }

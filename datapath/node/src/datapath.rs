@@ -4,11 +4,12 @@
 //! of the links in place.
 
 mod attach;
+mod clsact;
 mod contents;
 mod removal;
 mod tables;
+mod tcx;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,10 @@ pub(crate) use tables::{Tables, delete, entries};
 
 use crate::api::AttachMode;
 use crate::ebpf_loader::without_kernel_btf;
+use crate::netlink::NetlinkError;
+use attach::Attachments;
+use clsact::Filters;
+use tcx::Links;
 
 /// Built from `datapath/ebpf` by `cargo xtask ebpf`.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/datapath.bpf.o");
@@ -36,6 +41,8 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/datapath.bpf.o
 const FOLDER: &str = "cilium";
 /// Folder of the pinned links in [`FOLDER`].
 const LINKS: &str = "links";
+/// Folder of the record of clsact qdiscs in [`FOLDER`].
+const QDISCS: &str = "qdiscs";
 
 /// Why the datapath does not match.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +81,9 @@ pub enum DatapathError {
         /// Why.
         reason: String,
     },
+    /// The filters of an interface cannot be listed or removed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// A map cannot be read or written.
     #[error("use map {map}: {}", chain(source))]
     Map {
@@ -149,26 +159,25 @@ impl Sizes {
 /// The programs, loaded and verified, and the maps they use.
 pub(crate) struct Datapath {
     ebpf: Ebpf,
-    folder: PathBuf,
     sizes: Sizes,
-    mode: AttachMode,
-    attached: BTreeSet<attach::Attached>,
+    attachments: Attachments,
     pub(crate) tables: Tables,
 }
 
 impl Datapath {
     /// Loads the programs, reusing the maps pinned in `bpffs` that fit, with
-    /// what is in them. A map of another size or layout is made anew.
+    /// what is in them. A map of another size or layout is made anew. Programs
+    /// will be attached as `mode` says, in the calling thread's network namespace.
     pub(crate) fn load(
         object: Option<&Path>,
         bpffs: &Path,
         sizes: Sizes,
+        mode: AttachMode,
     ) -> Result<Self, DatapathError> {
         let folder = bpffs.join(FOLDER);
-        let links = folder.join(LINKS);
-        fs::create_dir_all(&links).map_err(|source| DatapathError::File {
+        fs::create_dir_all(&folder).map_err(|source| DatapathError::File {
             what: "make",
-            path: links,
+            path: folder.clone(),
             source,
         })?;
         let from_file;
@@ -193,13 +202,14 @@ impl Datapath {
                 .map_err(|source| DatapathError::Program { program, source })?;
         }
         let tables = Tables::take(&mut ebpf, sizes)?;
-        let mode = attach::mode();
+        let attachments = match mode {
+            AttachMode::Tcx => Attachments::Tcx(Links::open(folder.join(LINKS))?),
+            AttachMode::Clsact => Attachments::Clsact(Filters::open(folder.join(QDISCS))?),
+        };
         Ok(Self {
             ebpf,
-            folder,
             sizes,
-            mode,
-            attached: BTreeSet::new(),
+            attachments,
             tables,
         })
     }
@@ -211,7 +221,10 @@ impl Datapath {
 
     /// How programs are attached here.
     pub(crate) fn mode(&self) -> AttachMode {
-        self.mode
+        match self.attachments {
+            Attachments::Tcx(_) => AttachMode::Tcx,
+            Attachments::Clsact(_) => AttachMode::Clsact,
+        }
     }
 }
 

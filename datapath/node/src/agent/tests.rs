@@ -1,6 +1,7 @@
 //! The agent on real nodes: a thread with network, mount and UTS namespaces and a
 //! cgroup of its own is a node as labctl makes it, and its children are pods.
 
+mod clsact;
 mod node;
 
 use std::net::Ipv4Addr;
@@ -209,7 +210,10 @@ mod as_root {
     /// no agent and with another agent.
     #[test]
     fn a_connection_outlives_its_agent() {
-        let (mut one, two) = TestNode::pair();
+        outlives_its_agent(TestNode::pair());
+    }
+
+    pub(super) fn outlives_its_agent((mut one, two): (TestNode, TestNode)) {
         one.apply(&one.state());
         let server = two.inside(|| TcpListener::bind("192.168.10.101:8080").expect("listen"));
         let mut client = one.inside_pod("default_pod-a", || {

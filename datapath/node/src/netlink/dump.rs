@@ -189,18 +189,30 @@ impl Netlink {
         )
     }
 
-    /// Dumps until the kernel says that nothing changed meanwhile
-    /// (`NLM_F_DUMP_INTR`).
     fn dump<T>(
         &mut self,
         query: &RouteNetlinkMessage,
         command: &str,
         mut read: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
+        self.dump_raw(query, command, |header, payload| {
+            Ok(read(decode(header, payload)?))
+        })
+    }
+
+    /// Dumps until the kernel says that nothing changed meanwhile
+    /// (`NLM_F_DUMP_INTR`).
+    pub(super) fn dump_raw<T>(
+        &mut self,
+        query: &RouteNetlinkMessage,
+        command: &str,
+        mut read: impl FnMut(&NetlinkHeader, &[u8]) -> Result<Option<T>, NetlinkError>,
+    ) -> Result<Vec<T>, NetlinkError> {
         for _ in 0..DUMP_ATTEMPTS {
             let mut found = Vec::new();
-            let consistent = self.dump_once(query, command, |message| {
-                found.extend(read(message));
+            let consistent = self.dump_once(query, command, |header, payload| {
+                found.extend(read(header, payload)?);
+                Ok(())
             })?;
             if consistent {
                 return Ok(found);
@@ -219,7 +231,7 @@ impl Netlink {
         &mut self,
         query: &RouteNetlinkMessage,
         command: &str,
-        mut found: impl FnMut(RouteNetlinkMessage),
+        mut found: impl FnMut(&NetlinkHeader, &[u8]) -> Result<(), NetlinkError>,
     ) -> Result<bool, NetlinkError> {
         let mut bytes = Vec::with_capacity(64);
         self.append(&mut bytes, query.clone(), NLM_F_REQUEST | NLM_F_DUMP);
@@ -245,7 +257,7 @@ impl Netlink {
                             });
                         }
                     }
-                    _ => found(decode(&header, payload)?),
+                    _ => found(&header, payload)?,
                 }
             }
         }

@@ -17,6 +17,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::filter;
 use super::mac::Mac;
 use super::request::{LinkChange, LinkEnd, LinkKind, Request};
 use super::route::{Route, Scope};
@@ -64,6 +65,25 @@ pub(super) fn message(request: &Request<'_>) -> (RouteNetlinkMessage, u16) {
             RouteNetlinkMessage::DelNeighbour(neighbour(*device, *address, None)),
             0,
         ),
+        Request::AddClsact { device } => (
+            RouteNetlinkMessage::NewQueueDiscipline(filter::clsact(*device)),
+            NEW,
+        ),
+        Request::DeleteClsact { device } => (
+            RouteNetlinkMessage::DelQueueDiscipline(filter::clsact(*device)),
+            0,
+        ),
+        Request::ReplaceFilter {
+            place,
+            name,
+            program,
+        } => (
+            RouteNetlinkMessage::NewTrafficFilter(filter::with_program(place, name, *program)),
+            NLM_F_CREATE,
+        ),
+        Request::DeleteFilter { place } => {
+            (RouteNetlinkMessage::DelTrafficFilter(filter::at(place)), 0)
+        }
     }
 }
 

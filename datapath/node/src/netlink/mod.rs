@@ -1,14 +1,15 @@
-//! Synchronous rtnetlink: links, addresses, routes and neighbours of one
-//! network namespace.
+//! Synchronous rtnetlink: links, addresses, routes, neighbours and classifiers of
+//! one network namespace.
 //!
 //! A [`Netlink`] handle speaks to the namespace its socket was opened in, from
 //! whatever thread it is used later. Requests are data ([`Request`]), print as
-//! the `ip` command of the same meaning, and go out many at a time: a batch is
+//! the `ip` or `tc` command of the same meaning, and go out many at a time: a batch is
 //! one `send` and, when all is well, one answer.
 
 mod dump;
 mod encode;
 mod error;
+mod filter;
 mod mac;
 mod request;
 mod route;
@@ -26,6 +27,7 @@ use nix::sys::socket::{MsgFlags, recv};
 
 pub use dump::{Address, Link, Neighbour};
 pub use error::NetlinkError;
+pub use filter::{Filter, FilterPlace, Side};
 pub use mac::{Mac, ParseMacError};
 pub use request::{LinkChange, LinkEnd, LinkKind, Request};
 pub use route::{Route, Scope, protocol};

@@ -1,4 +1,4 @@
-//! Requests as data, each printable as the `ip` command of the same meaning.
+//! Requests as data, each printable as the `ip` or `tc` command of the same meaning.
 
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use ipnet::Ipv4Net;
 
+use super::filter::FilterPlace;
 use super::mac::Mac;
 use super::route::{Route, Scope, device};
 
@@ -201,6 +202,32 @@ pub enum Request<'fd> {
         /// The neighbour's address.
         address: Ipv4Addr,
     },
+    /// Adds the qdisc that has classifiers for both ways; `EEXIST` when it, or one that
+    /// takes its place, is there.
+    AddClsact {
+        /// Index of the interface.
+        device: u32,
+    },
+    /// Removes that qdisc, and all its classifiers with it.
+    DeleteClsact {
+        /// Index of the interface.
+        device: u32,
+    },
+    /// Adds a classifier, or puts its program in the place of the one that is there,
+    /// between two packets.
+    ReplaceFilter {
+        /// Where.
+        place: FilterPlace,
+        /// What it is told by, as a rule its program's.
+        name: String,
+        /// Its program.
+        program: BorrowedFd<'fd>,
+    },
+    /// Removes a classifier.
+    DeleteFilter {
+        /// Where.
+        place: FilterPlace,
+    },
 }
 
 impl Request<'_> {
@@ -213,10 +240,12 @@ impl Request<'_> {
                 | Self::DeleteAddress { .. }
                 | Self::DeleteRoute(_)
                 | Self::DeleteNeighbour { .. }
+                | Self::DeleteClsact { .. }
+                | Self::DeleteFilter { .. }
         )
     }
 
-    /// As an `ip` command; `name_of` gives the name of an interface's index.
+    /// As an `ip` or `tc` command; `name_of` gives the name of an interface's index.
     #[must_use]
     pub fn describe(&self, name_of: impl Fn(u32) -> Option<String>) -> String {
         let dev = |index| device(index, &name_of);
@@ -270,6 +299,15 @@ impl Request<'_> {
             }
             Self::DeleteNeighbour { device, address } => {
                 format!("ip neigh del {address} dev {}", dev(*device))
+            }
+            Self::AddClsact { device } => format!("tc qdisc add dev {} clsact", dev(*device)),
+            Self::DeleteClsact { device } => format!("tc qdisc del dev {} clsact", dev(*device)),
+            Self::ReplaceFilter { place, name, .. } => {
+                let place = place.describe(&dev(place.device));
+                format!("tc filter replace {place} direct-action name {name}")
+            }
+            Self::DeleteFilter { place } => {
+                format!("tc filter del {}", place.describe(&dev(place.device)))
             }
         }
     }

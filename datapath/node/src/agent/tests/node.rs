@@ -16,7 +16,7 @@ use nix::sched::CloneFlags;
 
 use crate::agent::tests::document;
 use crate::agent::{self, AgentOptions};
-use crate::api::{Client, SOCKET, Status};
+use crate::api::{AttachMode, Client, SOCKET, Status};
 use crate::cgroup::{self, Cgroup};
 use crate::namespace;
 use crate::netlink::{LinkChange, LinkEnd, Netlink, Request, Scope};
@@ -39,6 +39,7 @@ pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 pub(super) struct TestNode {
     name: &'static str,
     number: u8,
+    attach_mode: AttachMode,
     folder: tempfile::TempDir,
     cgroup: Cgroup,
     netns: OwnedFd,
@@ -49,7 +50,12 @@ pub(super) struct TestNode {
 impl TestNode {
     /// A node with an `eth1` that leads nowhere, and its agent.
     pub(super) fn start(name: &'static str, number: u8) -> Self {
-        let mut node = Self::make(name, number);
+        Self::start_with(AttachMode::of_kernel(), name, number)
+    }
+
+    /// The same, with programs attached in a certain way.
+    pub(super) fn start_with(mode: AttachMode, name: &'static str, number: u8) -> Self {
+        let mut node = Self::make(mode, name, number);
         let mut netlink = Netlink::open_in(&node.netns).expect("open");
         let end = LinkEnd::named("eth1").index(3);
         let peer = LinkEnd::named("wire").index(4);
@@ -70,7 +76,13 @@ impl TestNode {
 
     /// Two nodes whose `eth1` are the ends of one wire.
     pub(super) fn pair() -> (Self, Self) {
-        let (mut one, mut two) = (Self::make("k8s-ctr", 0), Self::make("k8s-w1", 1));
+        Self::pair_with(AttachMode::of_kernel())
+    }
+
+    /// The same, with programs attached in a certain way.
+    pub(super) fn pair_with(mode: AttachMode) -> (Self, Self) {
+        let mut one = Self::make(mode, "k8s-ctr", 0);
+        let mut two = Self::make(mode, "k8s-w1", 1);
         let mut first = Netlink::open_in(&one.netns).expect("open");
         let mut second = Netlink::open_in(&two.netns).expect("open");
         let end = LinkEnd::named("eth1").index(3).in_netns(one.netns.as_fd());
@@ -110,7 +122,7 @@ impl TestNode {
             .expect("address");
     }
 
-    fn make(name: &'static str, number: u8) -> Self {
+    fn make(attach_mode: AttachMode, name: &'static str, number: u8) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::tempdir().expect("make a folder");
         std::fs::create_dir_all(folder.path().join("etc")).expect("make");
@@ -146,6 +158,7 @@ impl TestNode {
         Self {
             name,
             number,
+            attach_mode,
             folder,
             cgroup,
             netns,
@@ -165,16 +178,13 @@ impl TestNode {
             dir: "/run/labctl".into(),
             bpffs: "/sys/fs/bpf".into(),
             datapath_object: None,
+            attach_mode: self.attach_mode,
             ready: Some(on_ready.into()),
             labctl,
             cgroup: self.cgroup_inside(),
         };
         let thread = thread::spawn(move || {
-            let kinds =
-                CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
-            // Threads share a root and a working directory until told otherwise.
-            nix::sched::unshare(CloneFlags::CLONE_FS).expect("unshare as root");
-            nix::sched::setns(&entry, kinds).expect("enter as root");
+            enter(&entry);
             agent::serve(options, on_stop)
         });
         ready.set_read_timeout(Some(DEADLINE)).expect("set");
@@ -250,6 +260,18 @@ impl TestNode {
         output(PidFd::open(*pid).expect("running"), script)
     }
 
+    /// Runs `work` on a thread in the node's namespaces.
+    pub(super) fn as_node<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let entry = self.entry();
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                enter(&entry);
+                work()
+            });
+            thread.join().expect("no panic")
+        })
+    }
+
     /// Runs `work` on a thread in the node's network namespace.
     pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         namespace::in_netns(&self.netns, work).expect("enter")
@@ -291,6 +313,14 @@ impl Drop for TestNode {
         let _ = self.pause.child.wait();
         let _ = self.cgroup.remove();
     }
+}
+
+/// Takes the calling thread into a node's namespaces.
+fn enter(node: &PidFd) {
+    let kinds = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+    // Threads share a root and a working directory until told otherwise.
+    nix::sched::unshare(CloneFlags::CLONE_FS).expect("unshare as root");
+    nix::sched::setns(node, kinds).expect("enter as root");
 }
 
 /// Stands for `labctl app …`: says that it is ready where it is asked to, and idles.

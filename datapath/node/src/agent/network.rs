@@ -256,18 +256,20 @@ fn address_repairs<'fd>(
     repairs
 }
 
-/// A pod's pair: `eth0` is born inside with its final index, `lxc…` here. Without
-/// a namespace there is nothing to lead into, and the difference stays.
+/// A pod's pair: `eth0` is born inside with its final index, `lxc…` here. Inside is
+/// the peer: before Linux 6.13 the index of the other end is looked up among the
+/// interfaces here, and found to be taken (rtnetlink.c, `__rtnl_newlink`). Without a
+/// namespace there is nothing to lead into, and the difference stays.
 fn pod_link<'fd>(pod: &Pod, netns: Option<BorrowedFd<'fd>>) -> Vec<Request<'fd>> {
     let Some(netns) = netns else {
         return Vec::new();
     };
     let (inside, outside) = pod::macs(pod);
-    let end = LinkEnd::named(POD_DEVICE)
+    let end = LinkEnd::named(&pod.interface).mac(outside);
+    let peer = LinkEnd::named(POD_DEVICE)
         .index(POD_DEVICE_INDEX)
         .mac(inside)
         .in_netns(netns);
-    let peer = LinkEnd::named(&pod.interface).mac(outside);
     vec![
         Request::AddVeth {
             end,

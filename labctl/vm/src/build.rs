@@ -171,10 +171,12 @@ fn scratch(recipe: &Recipe, unfinished: &Unfinished) -> Result<tempfile::TempDir
     let scratch = scratch.map_err(fault)?;
     let link = unfinished.scratch_link();
     std::os::unix::fs::symlink(scratch.path(), &link).map_err(in_file("create", &link))?;
+    let tree = scratch.path().join("files");
+    fs::create_dir(&tree).map_err(in_file("create", &tree))?;
     // A cloud image is its maker's.
     let files = if recipe.cloud_init { &[] } else { IMAGE_FILES };
     for (path, content) in files {
-        let path = scratch.path().join("files").join(path);
+        let path = tree.join(path);
         write(
             &path,
             content.as_bytes(),

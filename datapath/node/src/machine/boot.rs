@@ -1,19 +1,30 @@
 //! After a reboot.
 
+use lab_model::plan::Action;
+
 use super::kept::Kept;
 use super::servers::Server;
 use super::{Machine, MachineError, systemd};
+use crate::node_network::Snapshot;
 
 impl Machine {
-    /// Brings back what the last boot had. Where systemd runs, the servers have
-    /// units of their own, which wait for this.
+    /// Brings back what the last boot had; what is there already stays. Where
+    /// systemd runs, the servers have units of their own, which wait for this: a
+    /// request that starts one may be waiting as well, so this waits for none.
     ///
     /// # Errors
     /// What could not be brought back; what does not depend on it is.
     pub fn boot(&self) -> Result<(), MachineError> {
         let node = &self.claimed.owner.node;
         let kept = Kept::read()?;
-        let network = self.perform(&kept.restoring(node));
+        let present = Snapshot::take()?;
+        let is_there = |name: &str| present.links.iter().any(|link| link.name == name);
+        let mut restoring = kept.restoring(node);
+        restoring.retain(|action| match action {
+            Action::AddDummy { interface, .. } => !is_there(interface),
+            _ => true,
+        });
+        let network = self.perform_held(&restoring);
         let network = network.map_err(|(_, error)| error);
         if systemd::runs() {
             return network;

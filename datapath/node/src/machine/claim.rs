@@ -24,6 +24,7 @@ impl Machine {
     pub fn claim(claim: &Claim) -> Result<Self, MachineError> {
         let owner = &claim.owner;
         check_name(&owner.node)?;
+        let _turn = files::turn()?;
         let claimed = Claimed::read()?;
         if let Some(claimed) = &claimed
             && !claimed.admits(owner)
@@ -52,9 +53,10 @@ impl Machine {
         let machine = Self { places, claimed };
         machine.settle()?;
         let begin = machine.first_actions(claim);
-        machine.perform(&begin).map_err(|(_, error)| error)?;
+        machine.perform_held(&begin).map_err(|(_, error)| error)?;
         if systemd::runs() {
             systemd::install(&systemd::BOOT, owner)?;
+            systemd::start(&systemd::BOOT)?;
         }
         Ok(machine)
     }

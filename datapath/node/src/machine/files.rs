@@ -5,10 +5,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::MachineError;
+use super::{HOME, MachineError};
 
 /// Makes a folder, and those above it, for root only; takes from others one that
 /// whoever brought labctl here has made.
@@ -17,6 +18,20 @@ pub(super) fn make_folder(path: &Path) -> Result<(), MachineError> {
     let made = builder.recursive(true).mode(0o700).create(path);
     made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
         .map_err(MachineError::file("make", path))
+}
+
+/// The turn to change this machine, waited for; it ends when the value is dropped.
+/// A killed `up` may have left a request that is still being carried out.
+pub(super) fn turn() -> Result<Option<Flock<fs::File>>, MachineError> {
+    let home = Path::new(HOME);
+    let folder = match fs::File::open(home) {
+        // Nobody changes what is not there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(MachineError::file("open", home))?,
+    };
+    Flock::lock(folder, FlockArg::LockExclusive)
+        .map(Some)
+        .map_err(|(_, errno)| MachineError::file("lock", home)(errno.into()))
 }
 
 /// What was written as JSON; none when there is no file.

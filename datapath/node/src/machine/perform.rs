@@ -26,6 +26,12 @@ impl Machine {
     /// # Errors
     /// The place of the first action that failed, and why.
     pub fn perform(&self, actions: &[Action]) -> Result<(), Fault> {
+        let _turn = files::turn().map_err(|error| (0, error))?;
+        self.perform_held(actions)
+    }
+
+    /// As [`Machine::perform`], of whoever's turn it is.
+    pub(super) fn perform_held(&self, actions: &[Action]) -> Result<(), Fault> {
         for (position, action) in actions.iter().enumerate() {
             self.check(action).map_err(|error| (position, error))?;
         }

@@ -177,6 +177,12 @@ fn signals(received: &mut Vec<u8>) -> Vec<Signal> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Child, ChildStdin};
+    use std::time::{Duration, Instant};
+
+    use nix::unistd::Pid;
+
     use super::*;
 
     #[test]
@@ -192,5 +198,61 @@ mod tests {
     fn codes_are_those_of_shells() {
         assert_eq!(code(ExitStatus::from_raw(3 << 8)), 3);
         assert_eq!(code(ExitStatus::from_raw(15)), 143);
+    }
+
+    #[test]
+    #[ignore = "holds a command for the other tests, in a process of its own"]
+    fn holder() {
+        let script = std::env::var("LABCTL_TEST_SCRIPT").expect("run by another test");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]);
+        let leashed = Leashed::start(command, ChildSetup::new()).expect("start");
+        std::process::exit(leashed.hold().expect("wait").into());
+    }
+
+    /// A process that holds a shell script, and the leash.
+    fn hold(script: &str) -> (Child, ChildStdin) {
+        let mut holder = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "--ignored", "--nocapture"])
+            .arg("machine::run::tests::holder")
+            .env("LABCTL_TEST_SCRIPT", script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start");
+        let leash = holder.stdin.take().expect("piped");
+        (holder, leash)
+    }
+
+    #[track_caller]
+    fn assert_ends_with(mut holder: Child, expected: i32) {
+        let status = holder.wait().expect("wait");
+        assert_eq!(status.code(), Some(expected));
+    }
+
+    #[test]
+    fn a_command_ends_with_its_own_code() {
+        let (holder, _leash) = hold("exit 7");
+        assert_ends_with(holder, 7);
+    }
+
+    #[test]
+    fn a_signal_reaches_the_command() {
+        let (holder, mut leash) = hold("exec sleep 1000");
+        leash.write_all(b"signal TERM\n").expect("write");
+        assert_ends_with(holder, 143);
+    }
+
+    #[test]
+    fn a_command_and_its_children_end_with_the_leash() {
+        let (mut holder, leash) = hold("sleep 1000 & echo child $!; sleep 1000");
+        let said = BufReader::new(holder.stdout.take().expect("piped"));
+        let mut lines = said.lines().map(|line| line.expect("read"));
+        let child = lines.find_map(|line| line.strip_prefix("child ")?.parse().ok());
+        let child = PidFd::open(Pid::from_raw(child.expect("a child"))).expect("it runs");
+        drop(leash);
+        assert_ends_with(holder, 137);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        assert!(child.wait(deadline).expect("poll"), "the child runs on");
     }
 }

@@ -72,7 +72,9 @@ fn try_kvm() -> Result<(), String> {
         .map_err(|error| format!("/dev/kvm: {error}"))?;
     // A whole machine with a processor: nested virtualization has been seen to fail no sooner
     // than when the processor's registers are set ("failed to set MSR 0x10a").
-    let output = Command::new(crate::machine::QEMU)
+    // It is an assertion's failure, which must leave no core file.
+    let output = Command::new("prlimit")
+        .args(["--core=0", crate::machine::QEMU])
         .args([
             "-machine",
             "q35",

@@ -91,6 +91,11 @@ impl KeyPair {
     }
 }
 
+/// The key of a line as `ssh_host_ed25519_key.pub` has it; none when it is no such line.
+pub fn public_key(line: &str) -> Option<PublicKey> {
+    PublicKey::from_openssh(line).ok()
+}
+
 /// The name `ssh-keygen -l` gives a type of key, such as `ED25519`.
 pub(crate) fn type_name(algorithm: &Algorithm) -> String {
     match algorithm {
@@ -153,6 +158,14 @@ mod tests {
             .expect("ssh-keygen is there");
         let public = String::from_utf8_lossy(&output.stdout);
         assert_eq!(public.trim(), pair.public_line().expect("a line"));
+    }
+
+    #[test]
+    fn a_public_line_is_read_back() {
+        let pair = KeyPair::generate("k8s-w1 of study");
+        let line = pair.public_line().expect("a line");
+        assert_eq!(public_key(&line).as_ref(), Some(pair.public()));
+        assert_eq!(public_key("cat: no such file"), None);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod interrupt;
 mod killed;
 mod lab;
 mod many_connections;
+mod qemu;
 mod readme;
 mod up;
+mod user;
 mod validate;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lab_model::lab::ProviderKind;
 
 use crate::app::App;
 use crate::output::Format;
@@ -126,6 +128,41 @@ Examples:
   labctl shell curl-pod --lab mine")]
     Shell(ShellArgs),
 
+    /// Open a terminal on a machine, or run a command there, over SSH
+    #[command(after_help = "\
+Examples:
+  labctl ssh k8s-w1
+  labctl ssh k8s-w1 -- journalctl -b
+
+For labs on machines. Window size and signals are passed on; ends with the command's own exit
+code. `labctl ssh-config` makes the machines known to ssh, scp and rsync as well.")]
+    Ssh(SshArgs),
+
+    /// Print what OpenSSH needs to reach a lab's machines
+    #[command(after_help = "\
+Examples:
+  labctl ssh-config > lab.conf && ssh -F lab.conf k8s-w1
+  labctl ssh-config >> ~/.ssh/config")]
+    SshConfig(LabArgs),
+
+    /// Copy files to or from a machine
+    #[command(after_help = "\
+Examples:
+  labctl cp trace.sh k8s-w1:/root/
+  labctl cp k8s-w1:/tmp/eth1.pcap .
+
+One side is NODE:PATH. Folders are copied with all that is in them.")]
+    Cp(CpArgs),
+
+    /// Make, list and remove what virtual machines are made from
+    #[command(subcommand)]
+    #[command(after_help = "\
+Examples:
+  labctl image build debian-12
+  labctl image import noble noble.qcow2 --checksum sha256:0f1e…
+  labctl image list")]
+    Image(ImageCommand),
+
     /// Show what a node's services, or a pod, have written
     #[command(after_help = "\
 Examples:
@@ -191,6 +228,36 @@ pub(crate) struct FormatArgs {
     pub(crate) output: Format,
 }
 
+/// Where the lab is made, and from what.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ProviderArgs {
+    /// Where the lab is made, instead of what its file says: in namespaces of this kernel, as
+    /// virtual machines on QEMU or by Vagrant, or on hosts that are there already
+    #[arg(long, env = "LABCTL_PROVIDER", value_parser = provider_kind())]
+    pub(crate) provider: Option<ProviderKind>,
+
+    /// Image of the virtual machines [default: debian-12]
+    #[arg(long, value_name = "IMAGE", env = "LABCTL_IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// Kernel of the image, by version [default: its first]
+    #[arg(long, value_name = "VERSION", env = "LABCTL_KERNEL")]
+    pub(crate) kernel: Option<String>,
+
+    /// Boot virtual machines even where they could go on from a template
+    #[arg(long, env = "LABCTL_COLD")]
+    pub(crate) cold: bool,
+}
+
+fn provider_kind() -> impl TypedValueParser<Value = ProviderKind> {
+    PossibleValuesParser::new(ProviderKind::ALL.map(ProviderKind::as_str)).map(|word| {
+        let all = ProviderKind::ALL.into_iter();
+        { all }
+            .find(|kind| kind.as_str() == word)
+            .unwrap_or_default()
+    })
+}
+
 /// The eBPF object that nodes load.
 #[derive(Debug, Args)]
 pub(crate) struct DatapathArgs {
@@ -218,6 +285,9 @@ pub(crate) struct PlanArgs {
     pub(crate) detailed_exitcode: bool,
 
     #[command(flatten)]
+    pub(crate) provider: ProviderArgs,
+
+    #[command(flatten)]
     pub(crate) datapath: DatapathArgs,
 
     #[command(flatten)]
@@ -233,6 +303,9 @@ pub(crate) struct UpArgs {
     /// Run the lab's checks when it is up
     #[arg(long)]
     pub(crate) check: bool,
+
+    #[command(flatten)]
+    pub(crate) provider: ProviderArgs,
 
     #[command(flatten)]
     pub(crate) datapath: DatapathArgs,
@@ -337,6 +410,85 @@ pub(crate) struct LogsArgs {
 
     #[command(flatten)]
     pub(crate) lab: LabArgs,
+}
+
+/// `ssh`.
+#[derive(Debug, Args)]
+pub(crate) struct SshArgs {
+    /// A node
+    pub(crate) node: String,
+
+    #[command(flatten)]
+    pub(crate) lab: LabArgs,
+
+    /// The command and its arguments; a shell when absent
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// `cp`.
+#[derive(Debug, Args)]
+pub(crate) struct CpArgs {
+    /// A path, or NODE:PATH
+    pub(crate) from: String,
+
+    /// A path, or NODE:PATH
+    pub(crate) to: String,
+
+    #[command(flatten)]
+    pub(crate) lab: LabArgs,
+}
+
+/// `image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image from Debian's packages; needs no root
+    Build(ImageBuildArgs),
+    /// Take a cloud image (qcow2) in
+    Import(ImageImportArgs),
+    /// List images
+    List(FormatArgs),
+    /// Remove an image that nothing is based on
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Name or digest
+        image: String,
+    },
+    /// Remove the templates that no machine is based on
+    Prune,
+}
+
+/// `image build`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageBuildArgs {
+    /// Name of the recipe: debian-12
+    pub(crate) name: String,
+
+    /// Kernels to put in, the first being the default: 6.1, 6.12, sid
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    pub(crate) kernel: Vec<String>,
+
+    /// Further packages
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    pub(crate) include: Vec<String>,
+
+    /// Build anew what is there already: the archive has moved on
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+}
+
+/// `image import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageImportArgs {
+    /// Name that it is to have
+    pub(crate) name: String,
+
+    /// A path, or an https:, http: or file: URL
+    pub(crate) from: String,
+
+    /// What the file must hash to: sha256:… or sha512:…
+    #[arg(long, required = true)]
+    pub(crate) checksum: String,
 }
 
 /// `node`: the agent, unless something else is asked.

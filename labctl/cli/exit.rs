@@ -7,30 +7,41 @@ use lab_model::diagnostic::Diagnostics;
 
 /// The exit codes, documented in `docs/exit-codes.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Exit {
     /// Done; where checks ran, all of them passed.
-    Success = 0,
+    Success,
     /// A check failed, could not be judged, or its twin stayed green.
-    CheckFailed = 1,
+    CheckFailed,
     /// The command line is wrong, or names what does not exist. clap's own code.
-    Usage = 2,
+    Usage,
     /// A lab file, manifest or check file has faults.
-    InvalidFile = 3,
+    InvalidFile,
     /// This host lacks something.
-    HostLacks = 4,
+    HostLacks,
     /// The lab could not be made, changed, reached or removed.
-    LabFailed = 5,
+    LabFailed,
     /// `plan --detailed-exitcode`: the lab differs from its file.
-    ChangesPending = 10,
+    ChangesPending,
     /// Stopped by SIGINT or SIGTERM: 128 and SIGINT's number, as shells report it.
-    Interrupted = 130,
+    Interrupted,
+    /// `exec`, `shell`, `ssh`: what the command itself ended with.
+    OfCommand(u8),
 }
 
 impl Exit {
     /// The number the process ends with.
     pub(crate) const fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Success => 0,
+            Self::CheckFailed => 1,
+            Self::Usage => 2,
+            Self::InvalidFile => 3,
+            Self::HostLacks => 4,
+            Self::LabFailed => 5,
+            Self::ChangesPending => 10,
+            Self::Interrupted => 130,
+            Self::OfCommand(code) => code,
+        }
     }
 }
 

@@ -6,54 +6,12 @@ use lab_cluster::{Allocations, Cluster};
 use lab_model::lab::Lab;
 use lab_model::node_state::NodeStates;
 use lab_model::plan::{Action, Desired, Plan, plan};
-use lab_providers::netns::{Netns, Options};
-use lab_providers::{Event, ExecuteError, LabLock, Provider, ProviderError, Record, Wait};
-use nix::unistd::geteuid;
+use lab_providers::{Event, ExecuteError, LabLock, Provider, ProviderError, Record, Target, Wait};
 
 use crate::exit::{Exit, Failure, OrExit};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::sources::{self, Sources};
-
-/// The provider of this host.
-pub(crate) fn provider(datapath_object: Option<PathBuf>) -> Result<Provider, Failure> {
-    if !geteuid().is_root() {
-        return Err(Failure::new(Exit::HostLacks, "labs need root")
-            .help("run the same command with sudo; `labctl doctor` says what else is needed"));
-    }
-    let labctl = std::env::current_exe().map_err(|error| {
-        Failure::new(
-            Exit::LabFailed,
-            format_args!("failed to find labctl itself: {error}"),
-        )
-    })?;
-    let options = Options {
-        labctl,
-        datapath_object,
-    };
-    Netns::new(options)
-        .map(Provider::Netns)
-        .or_exit(Exit::HostLacks)
-}
-
-/// The lab that a command is about: `asked`, or the only one that is up.
-pub(crate) fn choose(provider: &Provider, asked: Option<&str>) -> Result<String, Failure> {
-    let labs = provider.labs().or_exit(Exit::LabFailed)?;
-    match (asked, &labs[..]) {
-        (Some(name), _) if labs.iter().any(|lab| lab == name) => Ok(name.to_owned()),
-        (None, [lab]) => Ok(lab.clone()),
-        (Some(name), []) => Err(Failure::usage(format_args!("no lab {name} is up")).help(UP)),
-        (Some(name), _) => Err(Failure::usage(format_args!("no lab {name} is up"))
-            .help(format!("labs that are up: {}", labs.join(", ")))),
-        (None, []) => Err(Failure::usage("no lab is up").help(UP)),
-        (None, _) => Err(
-            Failure::usage(format_args!("several labs are up: {}", labs.join(", ")))
-                .help("choose one with --lab NAME or LABCTL_LAB"),
-        ),
-    }
-}
-
-const UP: &str = "`labctl up FILE` brings one up";
 
 /// What the last `up` wrote down about a lab that is up.
 pub(crate) fn record_of(provider: &Provider, lab: &str) -> Result<Record, Failure> {
@@ -192,7 +150,6 @@ impl LiveLab {
             Event::Doing(step) => progress.doing(step.action.to_string()),
             Event::Done(_) => progress.done(),
             Event::Undoing(action) => progress.doing(format!("undoing: {action}")),
-            Event::Remark(remark) => progress.doing(remark.to_owned()),
         };
         let outcome =
             self.provider
@@ -220,9 +177,16 @@ impl LiveLab {
                 format_args!("failed to write allocations: {error}"),
             )
         })?;
+        let pods = self.cluster.pods.iter().map(|pod| Target::Pod {
+            node: pod.node.clone(),
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+        });
         Ok(Record::new(
             &self.sources.lab,
             &self.sources.file,
+            self.provider.kind(),
+            pods.collect(),
             allocations,
         ))
     }

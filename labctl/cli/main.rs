@@ -11,6 +11,7 @@ mod commands;
 mod doctor;
 mod exit;
 mod interrupt;
+mod labs;
 mod live;
 mod output;
 mod probe;

@@ -18,6 +18,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// A line that says what is being done, for work whose steps are not counted.
+    pub(crate) fn endless(quiet: bool) -> Self {
+        let progress = Self::new(0, quiet);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
+            progress.bar.set_style(style);
+        }
+        progress
+    }
+
     /// A bar for `total` steps that shows itself after half a second, on a terminal
     /// and unless `quiet`.
     pub(crate) fn new(total: usize, quiet: bool) -> Self {

@@ -6,6 +6,7 @@ mod go_http;
 mod idle;
 mod listen;
 mod nginx;
+mod segment;
 mod whoami;
 mod world;
 
@@ -27,6 +28,8 @@ pub(crate) enum App {
     Nginx(Listen),
     /// Serve HTTP on a node; answers as whoami does, so that the client's address shows
     Http(Listen),
+    /// Be the switch of the segment that virtual machines are on
+    Segment(Segment),
     /// Be the outside: translate its links' addresses, and serve HTTP like `http`
     World(World),
 }
@@ -40,6 +43,16 @@ pub(crate) struct Listen {
     /// File descriptor that gets one byte, and is closed, once connections are accepted
     #[arg(long, value_name = "FD")]
     ready_fd: Option<RawFd>,
+}
+
+/// The segment of virtual machines.
+#[derive(Debug, Args)]
+pub(crate) struct Segment {
+    /// Folder of its sockets
+    folder: PathBuf,
+    /// File that every frame is written to, as pcap
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 /// The outside.
@@ -60,5 +73,6 @@ pub(crate) fn run(app: App) -> anyhow::Result<()> {
         App::Whoami(listen) | App::Http(listen) => whoami::serve(listen),
         App::Nginx(listen) => nginx::serve(listen),
         App::World(world) => world::serve(&world),
+        App::Segment(segment) => segment::serve(segment),
     }
 }

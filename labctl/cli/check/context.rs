@@ -1,22 +1,28 @@
 //! What templates in check files can ask about the lab.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use lab_checks::check_file::{Context, NodeFacts, PodFacts};
+use lab_checks::check_file::{Context, NodeFacts, OutsideFacts, PodFacts, Target};
 use lab_cluster::PodPlacement;
 use lab_model::lab::Node;
 
+use super::place::run_in;
+use crate::interrupt::Interrupt;
 use crate::live::LiveLab;
 
+/// How long a node may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
 /// The facts of a lab.
-pub(super) fn context(live: &LiveLab) -> Context {
+pub(super) fn context(live: &LiveLab, interrupt: &Interrupt) -> Context {
     Context {
         nodes: live
             .sources
             .lab
             .nodes
             .iter()
-            .map(|node| node_facts(live, node))
+            .map(|node| node_facts(live, node, interrupt))
             .collect(),
         pods: live
             .cluster
@@ -27,7 +33,7 @@ pub(super) fn context(live: &LiveLab) -> Context {
     }
 }
 
-fn node_facts(live: &LiveLab, node: &Node) -> NodeFacts {
+fn node_facts(live: &LiveLab, node: &Node, interrupt: &Interrupt) -> NodeFacts {
     let state = live.cluster.node_states.get(&node.name);
     NodeFacts {
         name: node.name.clone(),
@@ -40,7 +46,21 @@ fn node_facts(live: &LiveLab, node: &Node) -> NodeFacts {
             .iter()
             .map(|(name, net)| (name.clone(), net.addr()))
             .collect(),
+        outside: state.and_then(|_| outside(live, node, interrupt)),
     }
+}
+
+/// By which address and gateway a node would reach the outside, in the kernel's own
+/// words: machines come with those, and every kind of them with others. None where
+/// there is no way, or the node cannot be asked.
+fn outside(live: &LiveLab, node: &Node, interrupt: &Interrupt) -> Option<OutsideFacts> {
+    /// An address that is nobody's (RFC 5737).
+    const SOMEWHERE: &str = "192.0.2.1";
+    let argv = ["ip", "-4", "-json", "route", "get", SOMEWHERE].map(str::to_owned);
+    let on = Target::Node(node.name.clone());
+    let ended = run_in(live, &on, &argv, LIMIT, interrupt).ok()?;
+    let routes: Vec<OutsideFacts> = serde_json::from_str(&ended.stdout).ok()?;
+    routes.into_iter().next()
 }
 
 fn pod_facts(live: &LiveLab, pod: &PodPlacement) -> PodFacts {

@@ -54,7 +54,7 @@ impl<'a> Runner<'a> {
         Self {
             live,
             interrupt,
-            context: context(live),
+            context: context(live, interrupt),
             spoiled: Cell::new(false),
         }
     }

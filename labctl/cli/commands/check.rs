@@ -12,13 +12,13 @@ use crate::args::CheckArgs;
 use crate::check::{Evidence, Runner};
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::live::{LiveLab, choose, provider, sources_of};
+use crate::labs::choose;
+use crate::live::{LiveLab, sources_of};
 use crate::output::{Format, Table, count, print_as};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &CheckArgs, quiet: bool) -> Result<Exit, Failure> {
-    let provider = provider(None)?;
-    let lab = choose(&provider, args.lab.lab.as_deref())?;
+    let (provider, lab) = choose(args.lab.lab.as_deref())?;
     let sources = sources_of(&provider, &lab)?;
     let chosen = choose_checks(&sources.suites, &args.suites, &args.only)?;
     if args.list {

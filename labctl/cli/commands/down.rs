@@ -3,18 +3,21 @@
 use lab_providers::Provider;
 
 use crate::args::DownArgs;
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::live::{choose, failed, lock, provider};
+use crate::labs::{all, choose, open};
+use crate::live::{failed, lock};
 use crate::output::print_line;
 
 pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
-    let provider = provider(None)?;
-    let labs = provider.labs().or_exit(Exit::LabFailed)?;
+    let there = all()?;
     let labs = match &args.lab.lab {
-        _ if args.all || labs.is_empty() => labs,
-        Some(lab) => labs.into_iter().filter(|it| it == lab).collect(),
-        None => vec![choose(&provider, None)?],
+        _ if args.all || there.is_empty() => there,
+        Some(lab) => there.into_iter().filter(|(it, _)| it == lab).collect(),
+        None => {
+            let (provider, lab) = choose(None)?;
+            vec![(lab, provider.kind())]
+        }
     };
     // Down is what was asked for, and down it is: scripts may repeat it.
     if labs.is_empty() && !quiet {
@@ -24,8 +27,8 @@ pub(crate) fn run(args: &DownArgs, quiet: bool) -> Result<Exit, Failure> {
     }
     let interrupt = Interrupt::listen()?;
     interrupt.would_leave("`labctl down` again removes the rest");
-    for lab in &labs {
-        take_down(&provider, lab, &interrupt)?;
+    for (lab, kind) in &labs {
+        take_down(&open(*kind)?, lab, &interrupt)?;
         if !quiet {
             print_line(format_args!("lab {lab} is down"))?;
         }

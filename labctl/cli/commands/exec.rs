@@ -7,9 +7,10 @@ use std::path::Path;
 
 use lab_providers::{Provider, ProviderError, Target};
 
+use super::ssh::over_ssh;
 use crate::args::{ExecArgs, ShellArgs};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::live::{choose, provider};
+use crate::labs::choose;
 
 pub(crate) fn run(args: &ExecArgs) -> Result<Exit, Failure> {
     become_command(args.lab.lab.as_deref(), &args.target, &args.command)
@@ -28,10 +29,19 @@ fn become_command(
     target: &str,
     argv: &[impl AsRef<OsStr>],
 ) -> Result<Exit, Failure> {
-    let provider = provider(None)?;
-    let lab = choose(&provider, lab)?;
+    let (provider, lab) = choose(lab)?;
     let target = find(&provider, &lab, target)?;
-    let Provider::Netns(netns) = &provider;
+    let netns = match &provider {
+        Provider::Netns(netns) => netns,
+        Provider::Machines(machines) => {
+            let argv: Vec<String> = argv
+                .iter()
+                .map(|word| word.as_ref().to_string_lossy().into_owned())
+                .collect();
+            let line = machines.command_line(&target, &argv);
+            return over_ssh(machines, &lab, target.node(), Some(line));
+        }
+    };
     let error = netns
         .command(&lab, &target, argv)
         .or_exit(Exit::LabFailed)?

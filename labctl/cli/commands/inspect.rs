@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::exec::find;
 use crate::args::InspectArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::live::{choose, provider, record_of};
+use crate::labs::choose;
+use crate::live::record_of;
 use crate::output::{Format, print_as};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
-    let provider = provider(None)?;
-    let lab = choose(&provider, args.lab.lab.as_deref())?;
+    let (provider, lab) = choose(args.lab.lab.as_deref())?;
     match &args.target {
         None => {
             let record = record_of(&provider, &lab)?;

@@ -5,12 +5,11 @@ use lab_providers::Log;
 use super::exec::find;
 use crate::args::LogsArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::live::{choose, provider};
+use crate::labs::choose;
 use crate::output::print;
 
 pub(crate) fn run(args: &LogsArgs) -> Result<Exit, Failure> {
-    let provider = provider(None)?;
-    let lab = choose(&provider, args.lab.lab.as_deref())?;
+    let (provider, lab) = choose(args.lab.lab.as_deref())?;
     let target = find(&provider, &lab, &args.target)?;
     let logs = provider.logs(&lab, &target).or_exit(Exit::LabFailed)?;
     // As tail(1) does, a head only where there are several.

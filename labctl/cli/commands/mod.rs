@@ -3,14 +3,17 @@
 mod check;
 mod check_report;
 pub(crate) mod cilium;
+mod cp;
 mod doctor;
 mod down;
 mod exec;
 mod generate;
+mod image;
 mod inspect;
 mod logs;
 mod node;
 mod plan;
+mod ssh;
 mod status;
 mod up;
 mod validate;
@@ -34,6 +37,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(&args, quiet),
         Command::Exec(args) => exec::run(&args),
         Command::Shell(args) => exec::shell(&args),
+        Command::Ssh(args) => ssh::run(&args),
+        Command::SshConfig(args) => ssh::config(&args),
+        Command::Cp(args) => cp::run(&args, quiet),
+        Command::Image(command) => image::run(command, quiet),
         Command::Logs(args) => logs::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),

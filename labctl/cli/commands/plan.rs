@@ -1,22 +1,24 @@
 //! `plan`: what `up` would do, and why.
 
-use lab_model::plan::Plan;
+use lab_model::plan::{Plan, Wiring};
 use serde::Serialize;
 
 use crate::args::PlanArgs;
 use crate::exit::{Exit, Failure};
-use crate::live::{allocations, plan_for, provider};
+use crate::labs::provider_for;
+use crate::live::{allocations, plan_for};
 use crate::output::{count, print_as};
 use crate::sources;
 
 pub(crate) fn run(args: PlanArgs) -> Result<Exit, Failure> {
     let sources = sources::read(&args.lab.file, args.lab.name.as_deref())?;
-    let provider = provider(args.datapath.datapath_object)?;
+    let provider = provider_for(&sources.lab, &args.provider, args.datapath)?;
     let cluster = sources.cluster(&allocations(&provider, &sources.lab.name)?)?;
     let plan = plan_for(&provider, &sources.lab, &cluster.node_states)?;
     let lab = &sources.lab.name;
-    print_as(args.format.output, &document(lab, &plan), || {
-        text(lab, &plan)
+    let wiring = provider.wiring();
+    print_as(args.format.output, &document(lab, &plan, wiring), || {
+        text(lab, &plan, wiring)
     })?;
     let pending = args.detailed_exitcode && !plan.is_empty();
     Ok(if pending {
@@ -43,10 +45,10 @@ struct StepDocument<'a> {
     reason: &'a str,
 }
 
-fn document<'a>(lab: &'a str, plan: &'a Plan) -> PlanDocument<'a> {
+fn document<'a>(lab: &'a str, plan: &'a Plan, wiring: Wiring) -> PlanDocument<'a> {
     let steps = plan.steps.iter().map(|step| StepDocument {
         node: step.action.node(),
-        action: step.action.to_string(),
+        action: step.action.shell(wiring).to_string(),
         reason: &step.reason,
     });
     PlanDocument {
@@ -57,7 +59,7 @@ fn document<'a>(lab: &'a str, plan: &'a Plan) -> PlanDocument<'a> {
 
 /// One line for each step: the action, and behind it the reason, in a column as far
 /// as actions are short.
-fn text(lab: &str, plan: &Plan) -> String {
+fn text(lab: &str, plan: &Plan, wiring: Wiring) -> String {
     const WIDEST: usize = 72;
     if plan.is_empty() {
         return format!("lab {lab} is up to date: nothing to do\n");
@@ -65,7 +67,7 @@ fn text(lab: &str, plan: &Plan) -> String {
     let actions: Vec<String> = plan
         .steps
         .iter()
-        .map(|step| step.action.to_string())
+        .map(|step| step.action.shell(wiring).to_string())
         .collect();
     let short = actions
         .iter()

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::args::ListArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::live::{choose, provider, record_of};
+use crate::labs::choose;
+use crate::live::record_of;
 use crate::output::{Table, print_as};
 
 pub(crate) fn run(args: &ListArgs) -> Result<Exit, Failure> {
-    let provider = provider(None)?;
-    let lab = choose(&provider, args.lab.lab.as_deref())?;
+    let (provider, lab) = choose(args.lab.lab.as_deref())?;
     let status = LabStatus::read(&provider, &lab)?;
     print_as(args.format.output, &status, || {
         status.table(SystemTime::now())

@@ -8,7 +8,8 @@ use super::check;
 use crate::args::UpArgs;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::live::{LiveLab, provider};
+use crate::labs::provider_for;
+use crate::live::LiveLab;
 use crate::output::{count, print_line};
 use crate::progress::Progress;
 use crate::sources;
@@ -17,7 +18,7 @@ pub(crate) fn run(args: UpArgs, quiet: bool) -> Result<Exit, Failure> {
     let began = Instant::now();
     let sources = sources::read(&args.lab.file, args.lab.name.as_deref())?;
     let given = args.datapath.datapath_object.is_some();
-    let provider = provider(args.datapath.datapath_object)?;
+    let provider = provider_for(&sources.lab, &args.provider, args.datapath)?;
     let interrupt = Interrupt::listen()?;
     interrupt.would_leave(format!(
         "`labctl down --lab {}` removes what is left",

@@ -6,10 +6,16 @@ use std::path::{Path, PathBuf};
 
 use lab_model::plan::Step;
 use lab_node::cgroup::CgroupError;
+use lab_node::machine::api::ClientError;
 use lab_node::namespace::NamespaceError;
 use lab_node::netlink::NetlinkError;
 use lab_node::process::SpawnError;
 use lab_node::sysctl::SysctlError;
+use lab_ssh::SshError;
+use lab_vm::machine::MachineError;
+use lab_vm::store::StoreError;
+
+use crate::machines::VagrantError;
 
 /// A failed operation; the text is a fragment that follows "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +109,45 @@ pub enum ProviderError {
         /// Why not, and what to do.
         why: String,
     },
+    /// SSH to a machine.
+    #[error(transparent)]
+    Ssh(Box<SshError>),
+    /// A virtual machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// Images.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Vagrant.
+    #[error(transparent)]
+    Vagrant(#[from] VagrantError),
+    /// A machine did not do what it was asked.
+    #[error("{source}, on {node}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Its words, or why there are none.
+        source: ClientError,
+    },
+    /// Neither XDG_STATE_HOME nor HOME is set.
+    #[error("find a folder for labs: neither XDG_STATE_HOME nor HOME is set")]
+    NoHome,
+    /// A node of a lab on hosts has none.
+    #[error("find the host of {node}: the lab file gives it none; add `host: user@192.0.2.10`")]
+    NoHost {
+        /// The node.
+        node: String,
+    },
+    /// A host is somebody else's.
+    #[error("use {node}: it carries lab {lab} of {owner}; take that down first")]
+    Taken {
+        /// The node.
+        node: String,
+        /// The other lab.
+        lab: String,
+        /// Whose.
+        owner: String,
+    },
     /// A command did not start.
     #[error("run {program}: {source}")]
     Start {
@@ -134,7 +179,21 @@ pub enum ProviderError {
     Interrupted,
 }
 
+impl From<SshError> for ProviderError {
+    fn from(error: SshError) -> Self {
+        Self::Ssh(Box::new(error))
+    }
+}
+
 impl ProviderError {
+    /// Whether a connection broke, and another may not.
+    pub(crate) fn is_disconnect(&self) -> bool {
+        match self {
+            Self::Ssh(error) => matches!(**error, SshError::Disconnected { .. }),
+            _ => false,
+        }
+    }
+
     pub(crate) fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File {
             what,

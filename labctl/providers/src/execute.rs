@@ -24,8 +24,6 @@ pub enum Event<'a> {
     Done(&'a Step),
     /// Something went wrong, and a step is taken back by this action.
     Undoing(&'a Action),
-    /// What the provider does on the way, and a user may wonder about.
-    Remark(&'a str),
 }
 
 /// Actions of a run, with their places in the plan.

@@ -3,6 +3,7 @@
 //! `lock` (held by whoever changes the lab), `lab.json` (the record),
 //! `journal.jsonl`, and `nodes/<node>/`. Providers put more beside these.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,4 +145,24 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<(), ProviderError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Folders in `folder`, by name; none when it is not there.
+pub(crate) fn folders_in(folder: &Path) -> Result<BTreeSet<String>, ProviderError> {
+    let mut names = entries_in(folder)?;
+    names.retain(|name| folder.join(name).is_dir());
+    Ok(names)
+}
+
+/// Names in `folder`; none when it is not there.
+pub(crate) fn entries_in(folder: &Path) -> Result<BTreeSet<String>, ProviderError> {
+    let fault = |source| ProviderError::file("list", folder, source);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(fault)?,
+    };
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    entries
+        .map(|entry| entry.map(name).map_err(fault))
+        .collect()
 }

@@ -1,14 +1,16 @@
 //! Where labs run: effects, and nothing decided.
 //!
 //! A provider observes what is there, and executes the plan that
-//! [`lab_model::plan`] makes of it. [`netns`] is the one for namespaces on this
-//! host's own kernel.
+//! [`lab_model::plan`] makes of it: [`netns`] in namespaces of this host's own kernel,
+//! [`machines`] on virtual machines and on hosts that are there already, over SSH.
 
 mod error;
 mod execute;
 mod lab_folder;
 mod lock;
+pub mod machines;
 pub mod netns;
+mod parallel;
 mod process;
 mod provider;
 mod record;

@@ -19,7 +19,6 @@ mod limits;
 mod namespaces;
 mod node;
 mod observe;
-mod parallel;
 mod places;
 mod servers;
 mod target;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use lab_model::lab::ProviderKind;
 use lab_model::node_state::NodeState;
 use lab_model::plan::{Observed, Plan, Wiring};
 use lab_node::api::Status;
@@ -10,6 +11,7 @@ use lab_node::api::Status;
 use crate::error::{ExecuteError, ProviderError};
 use crate::execute::Event;
 use crate::lock::{LabLock, Wait};
+use crate::machines::Machines;
 use crate::netns::Netns;
 use crate::process::Process;
 use crate::record::Record;
@@ -20,6 +22,8 @@ use crate::target::{self, Target};
 pub enum Provider {
     /// Namespaces of this host's kernel.
     Netns(Netns),
+    /// Machines, reached over SSH.
+    Machines(Machines),
 }
 
 /// A log of a node or a pod.
@@ -46,6 +50,16 @@ impl Provider {
     pub const fn wiring(&self) -> Wiring {
         match self {
             Self::Netns(_) => Wiring::Cables,
+            Self::Machines(_) => Wiring::Machines,
+        }
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub const fn kind(&self) -> ProviderKind {
+        match self {
+            Self::Netns(_) => ProviderKind::Netns,
+            Self::Machines(machines) => machines.kind(),
         }
     }
 
@@ -56,6 +70,7 @@ impl Provider {
     pub fn labs(&self) -> Result<Vec<String>, ProviderError> {
         match self {
             Self::Netns(netns) => netns.labs(),
+            Self::Machines(machines) => machines.labs(),
         }
     }
 
@@ -66,6 +81,7 @@ impl Provider {
     pub fn record(&self, lab: &str) -> Result<Option<Record>, ProviderError> {
         match self {
             Self::Netns(netns) => netns.record(lab),
+            Self::Machines(machines) => machines.record(lab),
         }
     }
 
@@ -76,6 +92,7 @@ impl Provider {
     pub fn folder(&self, lab: &str) -> Result<PathBuf, ProviderError> {
         match self {
             Self::Netns(netns) => netns.folder(lab),
+            Self::Machines(machines) => machines.folder(lab),
         }
     }
 
@@ -87,6 +104,7 @@ impl Provider {
     pub fn lock(&self, lab: &str, wait: Wait<'_>) -> Result<LabLock, ProviderError> {
         match self {
             Self::Netns(netns) => netns.lock(lab, wait),
+            Self::Machines(machines) => machines.lock(lab, wait),
         }
     }
 
@@ -98,6 +116,7 @@ impl Provider {
     pub fn observe(&self, lab: &str) -> Result<Observed, ProviderError> {
         match self {
             Self::Netns(netns) => netns.observe(lab),
+            Self::Machines(machines) => machines.observe(lab),
         }
     }
 
@@ -116,6 +135,7 @@ impl Provider {
     ) -> Result<(), ExecuteError> {
         match self {
             Self::Netns(netns) => netns.execute(lock, plan, record, interrupt, events),
+            Self::Machines(machines) => machines.execute(lock, plan, record, interrupt, events),
         }
     }
 
@@ -132,6 +152,7 @@ impl Provider {
     ) -> Result<(), ExecuteError> {
         match self {
             Self::Netns(netns) => netns.down(lock, interrupt, events),
+            Self::Machines(machines) => machines.down(lock, interrupt, events),
         }
     }
 
@@ -146,6 +167,7 @@ impl Provider {
     pub fn find(&self, lab: &str, name: &str) -> Result<Target, ProviderError> {
         let targets = match self {
             Self::Netns(netns) => netns.targets(lab)?,
+            Self::Machines(machines) => machines.targets(lab)?,
         };
         target::choose(targets, lab, name)
     }
@@ -169,6 +191,7 @@ impl Provider {
                     source,
                 })
             }
+            Self::Machines(machines) => machines.start(lab, target, argv),
         }
     }
 
@@ -179,6 +202,7 @@ impl Provider {
     pub fn agent(&self, lab: &str, node: &str) -> Result<AgentView, ProviderError> {
         match self {
             Self::Netns(netns) => netns.agent_view(lab, node),
+            Self::Machines(machines) => machines.agent_view(lab, node),
         }
     }
 
@@ -189,6 +213,7 @@ impl Provider {
     pub fn logs(&self, lab: &str, target: &Target) -> Result<Vec<Log>, ProviderError> {
         match self {
             Self::Netns(netns) => netns.logs(lab, target),
+            Self::Machines(machines) => machines.logs(lab, target),
         }
     }
 }

@@ -6,12 +6,13 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use lab_model::lab::{Lab, Role};
+use lab_model::lab::{Lab, MachineSpec, Node, ProviderKind, Role};
 use lab_model::plan::Step;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ProviderError;
 use crate::lab_folder::LabFolder;
+use crate::target::Target;
 
 /// Shape of the record; another one is not read.
 const VERSION: u32 = 1;
@@ -22,10 +23,16 @@ pub struct Record {
     version: u32,
     /// Name of the lab.
     pub lab: String,
+    /// Where it was made.
+    #[serde(default)]
+    pub provider: ProviderKind,
     /// The lab file, absolute.
     pub file: PathBuf,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<NodeRecord>,
+    /// Its pods.
+    #[serde(default)]
+    pub pods: Vec<Target>,
     /// What lab-cluster gave out, to be kept by the next `up`.
     pub allocations: serde_json::Value,
 }
@@ -39,24 +46,38 @@ pub struct NodeRecord {
     pub role: String,
     /// Address of `eth1`.
     pub address: Option<Ipv4Addr>,
+    /// What it is as a machine.
+    #[serde(default)]
+    pub machine: MachineSpec,
 }
 
 impl Record {
-    /// The record of `lab`, read from `file`.
+    /// The record of `lab`, read from `file` and made by `provider`. Where nodes are
+    /// machines, none of them plays the world.
     #[must_use]
-    pub fn new(lab: &Lab, file: &Path, allocations: serde_json::Value) -> Self {
-        let nodes = lab.nodes.iter().map(|node| NodeRecord {
+    pub fn new(
+        lab: &Lab,
+        file: &Path,
+        provider: ProviderKind,
+        pods: Vec<Target>,
+        allocations: serde_json::Value,
+    ) -> Self {
+        let there = |node: &&Node| provider == ProviderKind::Netns || node.role != Role::World;
+        let nodes = lab.nodes.iter().filter(there).map(|node| NodeRecord {
             name: node.name.clone(),
             role: node.role.to_string(),
             address: node.address,
+            machine: node.machine.clone(),
         });
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let lab = lab.name.clone();
         Self {
             version: VERSION,
             lab,
+            provider,
             file,
             nodes: nodes.collect(),
+            pods,
             allocations,
         }
     }

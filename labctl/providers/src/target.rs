@@ -3,11 +3,13 @@
 use std::fmt;
 
 use lab_model::node_state::NodeState;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ProviderError;
 
 /// A node or a pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// A node.
     Node {

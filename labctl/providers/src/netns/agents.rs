@@ -7,10 +7,10 @@ use lab_model::plan::ObservedAgent;
 use lab_node::agent;
 use lab_node::api::{Client, ClientError, SOCKET};
 
-use super::parallel::parallel;
 use super::places::{Kind, Places};
 use crate::error::ProviderError;
 use crate::execute::StepFault;
+use crate::parallel::parallel;
 
 /// What agents are to apply: place in the plan, node, state.
 pub(super) type Applications<'p> = Vec<(usize, &'p String, &'p Arc<NodeState>)>;

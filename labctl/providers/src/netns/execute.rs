@@ -11,13 +11,13 @@ use lab_node::{namespace, sysctl};
 
 use super::cables;
 use super::namespaces::{Namespaces, Place};
-use super::parallel::parallel;
 use super::places::{Kind, Places};
 use super::servers::{self, Server};
 use super::{Netns, agents, down, limits, node};
 use crate::error::{ExecuteError, ProviderError};
 use crate::execute::{self, Event, Executor, Staged, StepFault};
 use crate::lock::LabLock;
+use crate::parallel::parallel;
 use crate::record::Record;
 
 impl Netns {

@@ -9,10 +9,10 @@ use lab_node::netlink::{Link, Netlink};
 use lab_node::node_network::{Snapshot, hosts_in};
 use lab_node::process::is_in_netns;
 
-use super::parallel::parallel;
 use super::places::{Kind, Places};
 use super::{Netns, agents, node, servers};
 use crate::error::ProviderError;
+use crate::parallel::parallel;
 use crate::record;
 
 impl Netns {

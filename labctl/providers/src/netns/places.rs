@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use lab_node::cgroup::Cgroup;
 
 use crate::error::ProviderError;
-use crate::lab_folder::{LabFolder, is_in_use};
+use crate::lab_folder::{LabFolder, entries_in, folders_in, is_in_use};
 
 /// State of all labs.
 const STATE: &str = "/run/labctl";
@@ -204,25 +203,6 @@ pub(super) fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>, ProviderError>
     let mut below: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();
     below.reverse();
     Ok(below)
-}
-
-fn folders_in(folder: &Path) -> Result<BTreeSet<String>, ProviderError> {
-    let mut names = entries_in(folder)?;
-    names.retain(|name| folder.join(name).is_dir());
-    Ok(names)
-}
-
-/// Names in `folder`; none when it is not there.
-fn entries_in(folder: &Path) -> Result<BTreeSet<String>, ProviderError> {
-    let fault = |source| ProviderError::file("list", folder, source);
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        entries => entries.map_err(fault)?,
-    };
-    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    entries
-        .map(|entry| entry.map(name).map_err(fault))
-        .collect()
 }
 
 fn name_of(path: &Path) -> Option<String> {

@@ -217,7 +217,9 @@ pub(super) fn wait_ready(
             return Err(StepFault::at(first)(fault(&node, server.late(READY))));
         }
         wait_for_any(&starting)
-            .map_err(|errno| ProviderError::file("wait beside", starting[0].server.log(), errno.into()))
+            .map_err(|errno| {
+                ProviderError::file("wait beside", starting[0].server.log(), errno.into())
+            })
             .map_err(StepFault::at(first))?;
         let mut waiting = Vec::with_capacity(starting.len());
         for process in starting {

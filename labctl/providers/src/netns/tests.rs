@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use lab_model::lab::{Lab, Node, Role};
+use lab_model::lab::{Lab, Node, ProviderKind, Role};
 use lab_model::node_state::NodeStates;
 use lab_model::plan::{Desired, Plan, Wiring, plan};
 use lab_model::values::Values;
@@ -103,7 +103,13 @@ impl Fixture {
     fn try_up(&self, lab: &Lab, interrupt: &AtomicBool) -> Result<usize, ExecuteError> {
         let lock = self.lock();
         let plan = self.plan_for(lab);
-        let record = Record::new(lab, Path::new("test.yaml"), serde_json::Value::Null);
+        let record = Record::new(
+            lab,
+            Path::new("test.yaml"),
+            ProviderKind::Netns,
+            Vec::new(),
+            serde_json::Value::Null,
+        );
         self.provider
             .execute(&lock, &plan, &record, interrupt, &mut |_| ())?;
         Ok(plan.steps.len())

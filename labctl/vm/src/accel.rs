@@ -21,9 +21,9 @@ impl Accelerator {
     pub fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            // One thread per virtual processor; 512 MiB of translated code is where
-            // a boot stops evicting its own.
-            Self::Tcg => "tcg,thread=multi,tb-size=512",
+            // A thread per virtual processor. By itself QEMU would take up to 1 GiB a machine
+            // for translated code; a boot is no faster with more than this.
+            Self::Tcg => "tcg,thread=multi,tb-size=256",
         }
     }
 }

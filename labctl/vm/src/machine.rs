@@ -112,16 +112,14 @@ impl Starting {
         deadline: Instant,
         interrupt: &AtomicBool,
     ) -> Result<Machine, MachineError> {
-        loop {
-            match self.machine.hear(deadline, interrupt)? {
-                Said::WhoAmI => self.machine.tell(&self.identity)?,
-                Said::Ready { boot } => {
-                    self.machine.boot = Some(boot);
-                    return Ok(self.machine);
-                }
-                _ => {}
-            }
-        }
+        let identity = self.identity;
+        self.machine
+            .wait_for(deadline, interrupt, |machine, said| match said {
+                Said::WhoAmI => machine.tell(&identity).map(|()| false),
+                Said::Ready { boot } => Ok(machine.is_ready(boot)),
+                _ => Ok(false),
+            })?;
+        Ok(self.machine)
     }
 }
 
@@ -247,22 +245,14 @@ impl Machine {
         // Answers to a process before this one may still be there.
         let number = std::process::id() ^ (NUMBER.fetch_add(1, Ordering::Relaxed) << 22);
         self.say(&format!("state {number}\n"))?;
-        loop {
-            match self.hear(deadline, interrupt)? {
-                Said::State {
-                    number: of,
-                    boot: Some(boot),
-                } if of == number => {
-                    self.boot = Some(boot);
-                    return Ok(());
-                }
-                Said::Ready { boot } => {
-                    self.boot = Some(boot);
-                    return Ok(());
-                }
-                _ => {}
-            }
-        }
+        self.wait_for(deadline, interrupt, |machine, said| match said {
+            Said::State {
+                number: of,
+                boot: Some(boot),
+            } if of == number => Ok(machine.is_ready(boot)),
+            Said::Ready { boot } => Ok(machine.is_ready(boot)),
+            _ => Ok(false),
+        })
     }
 
     /// Waits until it is ready in another boot than the one it was last seen ready in: for a
@@ -275,14 +265,12 @@ impl Machine {
         deadline: Instant,
         interrupt: &AtomicBool,
     ) -> Result<(), MachineError> {
-        loop {
-            if let Said::Ready { boot } = self.hear(deadline, interrupt)?
-                && self.boot.as_ref() != Some(&boot)
-            {
-                self.boot = Some(boot);
-                return Ok(());
+        self.wait_for(deadline, interrupt, |machine, said| match said {
+            Said::Ready { boot } if machine.boot.as_ref() != Some(&boot) => {
+                Ok(machine.is_ready(boot))
             }
-        }
+            _ => Ok(false),
+        })
     }
 
     /// Asks it to shut down, waits, and cuts its power at the deadline.
@@ -326,7 +314,7 @@ impl Machine {
         interrupt: &AtomicBool,
     ) -> Result<(), MachineError> {
         self.say("template\n")?;
-        while self.hear(deadline, interrupt)? != Said::Waiting {}
+        self.wait_for(deadline, interrupt, |_, said| Ok(said == Said::Waiting))?;
         let mut monitor = start::monitor(&self.folder)?;
         start::ignore_shared(&mut monitor)?;
         let nothing = serde_json::json!({});
@@ -351,28 +339,43 @@ impl Machine {
         self.port.say(line).map_err(in_file("write", &path))
     }
 
-    /// Waits for what it says next.
-    fn hear(&mut self, deadline: Instant, interrupt: &AtomicBool) -> Result<Said, MachineError> {
+    fn is_ready(&mut self, boot: String) -> bool {
+        self.boot = Some(boot);
+        true
+    }
+
+    /// Waits until `done` says so of what it says.
+    fn wait_for(
+        &mut self,
+        deadline: Instant,
+        interrupt: &AtomicBool,
+        mut done: impl FnMut(&mut Self, Said) -> Result<bool, MachineError>,
+    ) -> Result<(), MachineError> {
         let began = Instant::now();
         let path = self.folder.join(port::FROM_MACHINE);
-        let name = || self.document.name.clone();
-        let heard = self
-            .port
-            .hear(&self.process, deadline, interrupt)
-            .map_err(in_file("read", &path))?;
-        match heard {
-            Heard::Said(Said::Error(reason)) => Err(MachineError::Refused {
-                name: name(),
-                reason,
-            }),
-            Heard::Said(said) => Ok(said),
-            Heard::Died => Err(self.died()),
-            Heard::Deadline => Err(MachineError::NoAnswer {
-                name: name(),
-                waited: began.elapsed(),
-                serial: self.serial_tail(TAIL),
-            }),
-            Heard::Interrupted => Err(MachineError::Interrupted(name())),
+        loop {
+            let heard = self.port.hear(&self.process, deadline, interrupt);
+            let name = self.document.name.clone();
+            match heard.map_err(in_file("read", &path))? {
+                Heard::Said(Said::Error(reason)) => {
+                    return Err(MachineError::Refused { name, reason });
+                }
+                Heard::Said(said) => {
+                    if done(self, said)? {
+                        return Ok(());
+                    }
+                }
+                Heard::Died => return Err(self.died()),
+                Heard::Deadline => {
+                    let serial = self.serial_tail(TAIL);
+                    return Err(MachineError::NoAnswer {
+                        name,
+                        waited: began.elapsed(),
+                        serial,
+                    });
+                }
+                Heard::Interrupted => return Err(MachineError::Interrupted(name)),
+            }
         }
     }
 

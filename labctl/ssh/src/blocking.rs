@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::exec::{Command, Exec, ExecStdin, Output, Signal};
 use crate::pump::Incoming;
-use crate::{Destination, Exit, Progress, Session, Source, SshError};
+use crate::{Destination, Exit, Progress, Session, Source, SshError, terminal};
 
 /// A node over SSH, for threads. Clones are the same node and share its connection.
 #[derive(Debug, Clone)]
@@ -98,6 +98,14 @@ impl Connection {
     /// As [`Session::output`].
     pub fn output<S: AsRef<str>>(&self, argv: &[S]) -> Result<Output, SshError> {
         self.runtime.block_on(self.session.output(argv))
+    }
+
+    /// [`terminal::run`]: a command with this process's standard streams.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn terminal(&self, command: Command) -> Result<Exit, SshError> {
+        self.runtime.block_on(terminal::run(&self.session, command))
     }
 
     /// [`Session::upload`].
@@ -201,6 +209,14 @@ pub struct RemoteProcess {
     runtime: Handle,
 }
 
+impl Drop for RemoteProcess {
+    fn drop(&mut self) {
+        // A command that still runs is ended from within the runtime.
+        let _entered = self.runtime.enter();
+        self.exec.abandon();
+    }
+}
+
 impl RemoteProcess {
     fn new(runtime: &Handle, mut exec: Exec) -> io::Result<Self> {
         let stdin = exec.stdin.take().map(|stdin| feed(runtime, stdin));
@@ -245,10 +261,10 @@ impl RemoteProcess {
         self.exec.try_wait()
     }
 
-    /// Sends it a signal; see [`Exec::signal`] for which processes it reaches.
+    /// [`Exec::signal`].
     ///
     /// # Errors
-    /// [`SshError::Disconnected`] when the connection is gone.
+    /// As there.
     pub fn signal(&self, signal: Signal) -> Result<(), SshError> {
         self.runtime.block_on(self.exec.signal(signal))
     }

@@ -1,23 +1,30 @@
 //! Commands on a node.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
 use russh::client::Msg;
 use russh::{ChannelWriteHalf, Sig};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
-use crate::SshError;
 use crate::destination::Peer;
 use crate::exit::Exit;
 use crate::pump::{Ending, Incoming, Outgoing, Parts};
 use crate::quote::command_line;
+use crate::{Session, SshError};
 
 /// How much of stderr an error tells: the last so many bytes.
 const TAIL: usize = 2048;
+
+/// Tells its process, then becomes the command that follows. SSH's own request to signal a
+/// command is of no use here: OpenSSH grants it to no login of root's (9.2, `session.c`), nor
+/// may a login signal what it runs through sudo.
+const TELLING: [&str; 4] = ["sh", "-c", "echo $$; exec \"$@\"", "sh"];
 
 /// A command's stdin. Dropping it, or shutting it down, is its end of file.
 pub type ExecStdin = Outgoing;
@@ -75,9 +82,28 @@ impl Command {
         self
     }
 
+    /// As messages have it.
+    pub(crate) fn name(&self) -> String {
+        match &self.argv {
+            Some(argv) => command_line(argv),
+            None => "the login shell".to_owned(),
+        }
+    }
+
+    /// Whether it tells its process in a first line. On a terminal that would be seen; and
+    /// what runs there gets SIGHUP when the channel is closed.
+    pub(crate) fn tells_pid(&self) -> bool {
+        self.argv.is_some() && self.pty.is_none()
+    }
+
     /// What the server is asked to run; `None` is the login shell.
     pub(crate) fn line(&self, sudo: bool) -> Option<String> {
-        let argv = self.argv.as_deref().map(command_line);
+        let telling: &[&str] = if self.tells_pid() { &TELLING } else { &[] };
+        let words = telling.iter().copied();
+        let argv = self.argv.as_ref().map(|argv| {
+            let words = words.chain(argv.iter().map(String::as_str));
+            command_line(&words.collect::<Vec<_>>())
+        });
         match (sudo, argv) {
             (false, argv) => argv,
             (true, Some(argv)) => Some(format!("sudo -n -- {argv}")),
@@ -132,8 +158,7 @@ impl From<Sig> for Signal {
     }
 }
 
-/// A command that runs on a node. Dropping it sends it SIGTERM, which reaches only processes
-/// of the login's user, and closes the channel: a command that reads its stdin, or writes, ends.
+/// A command that runs on a node. Dropping it closes its channel and sends it SIGTERM.
 #[derive(Debug)]
 pub struct Exec {
     /// Its input; take it, and drop it to end the input.
@@ -144,6 +169,7 @@ pub struct Exec {
     pub stderr: Option<Incoming>,
     ending: EndingOnce,
     control: Arc<ChannelWriteHalf<Msg>>,
+    process: Process,
     _close: DropGuard,
     peer: Peer,
     line: String,
@@ -156,8 +182,17 @@ enum EndingOnce {
 }
 
 impl Exec {
-    pub(crate) fn new(parts: Parts, peer: Peer, line: String) -> Self {
+    pub(crate) fn new(session: Session, parts: Parts, command: &Command, sudo: bool) -> Self {
+        let peer = session.peer().clone();
+        let line = command.name();
+        let told = command.tells_pid();
+        let process = Process(told.then(|| Told {
+            session,
+            pid: parts.pid,
+            as_login: !sudo,
+        }));
         Self {
+            process,
             stdin: Some(parts.stdin),
             stdout: Some(parts.stdout),
             stderr: Some(parts.stderr),
@@ -177,7 +212,7 @@ impl Exec {
     pub async fn wait(&mut self) -> Result<Exit, SshError> {
         if let EndingOnce::Awaited(ending) = &mut self.ending {
             let ending = ending.await.unwrap_or_else(|_| Err(gone()));
-            self.ending = EndingOnce::Known(ending);
+            self.known(ending);
         }
         match &self.ending {
             EndingOnce::Known(ending) => self.told(ending),
@@ -192,11 +227,9 @@ impl Exec {
     pub fn try_wait(&mut self) -> Result<Option<Exit>, SshError> {
         if let EndingOnce::Awaited(ending) = &mut self.ending {
             match ending.try_recv() {
-                Ok(ending) => self.ending = EndingOnce::Known(ending),
+                Ok(ending) => self.known(ending),
                 Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
-                Err(oneshot::error::TryRecvError::Closed) => {
-                    self.ending = EndingOnce::Known(Err(gone()));
-                }
+                Err(oneshot::error::TryRecvError::Closed) => self.known(Err(gone())),
             }
         }
         match &self.ending {
@@ -205,14 +238,30 @@ impl Exec {
         }
     }
 
-    /// Sends it a signal, as far as the login may: a command run through sudo is root's, end
-    /// that through its stdin. OpenSSH delivers signals since 7.9.
+    /// Ends it, if it still runs, as dropping it does.
+    pub(crate) fn abandon(&mut self) {
+        drop(Process(self.process.0.take()));
+    }
+
+    fn known(&mut self, ending: Ending) {
+        // What has ended needs no signal any more, and its number may be another's by now.
+        self.process.0 = None;
+        self.ending = EndingOnce::Known(ending);
+    }
+
+    /// Sends it a signal; nothing happens when it has ended.
     ///
     /// # Errors
-    /// [`SshError::Disconnected`] when the connection is gone.
+    /// [`SshError::Disconnected`] when the connection is gone, [`SshError::Remote`] when it
+    /// could not be sent.
     pub async fn signal(&self, signal: Signal) -> Result<(), SshError> {
-        let sent = self.control.signal(Sig::Custom(signal.0.into_owned()));
-        sent.await.map_err(|_| self.lost(gone()))
+        match &self.process.0 {
+            Some(told) => told.clone().signal(signal).await,
+            None => {
+                let sent = self.control.signal(Sig::Custom(signal.0.into_owned()));
+                sent.await.map_err(|_| self.lost(gone()))
+            }
+        }
     }
 
     /// Tells its terminal a new size.
@@ -256,6 +305,53 @@ impl Exec {
             peer: self.peer.clone(),
             during: format!("run `{}`", self.line),
             reason,
+        }
+    }
+}
+
+/// The process of a command that still runs; it is sent SIGTERM when dropped.
+#[derive(Debug)]
+struct Process(Option<Told>);
+
+#[derive(Debug, Clone)]
+struct Told {
+    session: Session,
+    pid: watch::Receiver<Option<u32>>,
+    as_login: bool,
+}
+
+impl Told {
+    /// Boxed, because sending a signal is itself a command.
+    fn signal(
+        mut self,
+        signal: Signal,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SshError>> + Send>> {
+        Box::pin(async move {
+            let pid = match self.pid.wait_for(Option::is_some).await {
+                Ok(pid) => *pid,
+                // It ended before it could tell.
+                Err(_) => None,
+            };
+            let Some(pid) = pid else {
+                return Ok(());
+            };
+            let argv = ["kill", "-s", signal.name(), &pid.to_string()].map(str::to_owned);
+            let mut kill = Command::new(argv);
+            kill.as_login = self.as_login;
+            let output = self.session.start(kill).await?.output().await?;
+            match output.success() {
+                Err(SshError::Remote { stderr, .. }) if stderr.contains("o such process") => Ok(()),
+                sent => sent.map(drop),
+            }
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Without a runtime there is no connection any more either.
+        if let (Some(told), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(told.signal(Signal::TERM));
         }
     }
 }

@@ -22,6 +22,7 @@ mod pump;
 pub mod quote;
 mod session;
 mod sftp;
+pub mod terminal;
 
 pub use destination::{Destination, Peer};
 pub use error::SshError;

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use russh::client::Msg;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use crate::exec::Signal;
@@ -65,7 +65,8 @@ impl AsyncRead for Incoming {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.current.is_empty() {
+        // Nothing left after the line with the process is no end.
+        while self.current.is_empty() {
             match ready!(self.queue.poll_recv(context)) {
                 None => return Poll::Ready(Ok(())),
                 Some(Err(reason)) => {
@@ -177,7 +178,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn new(channel: russh::Channel<Msg>, lost: Lost) -> Self {
-        let parts = spawn(channel, lost);
+        let parts = spawn(channel, lost, false);
         Self {
             incoming: parts.stdout,
             outgoing: parts.stdin,
@@ -227,14 +228,17 @@ pub(crate) struct Parts {
     pub(crate) stderr: Incoming,
     pub(crate) ending: oneshot::Receiver<Ending>,
     pub(crate) control: Arc<ChannelWriteHalf<Msg>>,
+    /// The command's process there, when it tells and as soon as it has.
+    pub(crate) pid: watch::Receiver<Option<u32>>,
     /// Cancelled when the channel has ended.
     closed: CancellationToken,
     /// Dropping it closes the channel.
     pub(crate) close: DropGuard,
 }
 
-/// Starts the task that serves a channel whose command or socket is running.
-pub(crate) fn spawn(channel: russh::Channel<Msg>, lost: Lost) -> Parts {
+/// Starts the task that serves a channel whose command or socket is running. With `tells_pid`
+/// the first line of stdout is the command's process there, and no output.
+pub(crate) fn spawn(channel: russh::Channel<Msg>, lost: Lost, tells_pid: bool) -> Parts {
     let (reader, control) = channel.split();
     let control = Arc::new(control);
     let (stdout_spool, stdout) = Incoming::new();
@@ -247,7 +251,9 @@ pub(crate) fn spawn(channel: russh::Channel<Msg>, lost: Lost) -> Parts {
         ended: Some(ended),
         closed: Box::pin(closed.clone().cancelled_owned()),
     };
+    let (pid_sender, pid) = watch::channel(None);
     let pump = Pump {
+        pid: tells_pid.then(|| (pid_sender, Vec::new())),
         reader,
         control: Arc::clone(&control),
         stdout: stdout_spool,
@@ -267,6 +273,7 @@ pub(crate) fn spawn(channel: russh::Channel<Msg>, lost: Lost) -> Parts {
         stderr,
         ending,
         control,
+        pid,
         closed,
         close: cancel.drop_guard(),
     }
@@ -278,6 +285,8 @@ struct Pump {
     stdout: Spool,
     stderr: Spool,
     exit: Option<Exit>,
+    /// Whom to tell the process, and what has come of its line.
+    pid: Option<(watch::Sender<Option<u32>>, Vec<u8>)>,
 }
 
 impl Pump {
@@ -304,7 +313,7 @@ impl Pump {
                 }
                 () = spool.put(bytes.unwrap_or_default()), if pending.is_some() => pending = None,
                 message = self.reader.wait(), if pending.is_none() => match message {
-                    Some(ChannelMsg::Data { data }) => pending = Some((0, data)),
+                    Some(ChannelMsg::Data { data }) => pending = Some((0, self.without_pid(data))),
                     Some(ChannelMsg::ExtendedData { data, ext }) => pending = Some((ext, data)),
                     Some(ChannelMsg::Eof) => self.end_streams(),
                     Some(ChannelMsg::Close) => break self.closed(),
@@ -321,6 +330,22 @@ impl Pump {
             }
         }
         ending
+    }
+
+    /// Takes the line with the process off the beginning of stdout.
+    fn without_pid(&mut self, mut data: Bytes) -> Bytes {
+        let Some((told, line)) = &mut self.pid else {
+            return data;
+        };
+        let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+            line.extend_from_slice(&data);
+            return Bytes::new();
+        };
+        line.extend_from_slice(&data.split_to(end + 1));
+        let pid = String::from_utf8_lossy(line).trim().parse().ok();
+        told.send_replace(pid);
+        self.pid = None;
+        data
     }
 
     fn end_streams(&mut self) {
@@ -353,10 +378,8 @@ impl Pump {
         }
     }
 
-    /// The caller is no longer interested: end what runs there, as far as the login may, and
-    /// the channel.
+    /// The caller is no longer interested.
     async fn abandon(&mut self) -> Ending {
-        let _ = self.control.signal(Sig::TERM).await;
         let _ = self.control.close().await;
         Err("it was abandoned".into())
     }

@@ -212,8 +212,7 @@ impl Session {
 
     async fn launch(&self, command: &Command, sudo: bool) -> Result<Exec, SshError> {
         let line = command.line(sudo);
-        let name = line.clone().unwrap_or_else(|| "the login shell".to_owned());
-        let during = format!("run `{name}`");
+        let during = format!("run `{}`", command.name());
         let (mut channel, lost) = self.session_channel(&during).await?;
         if let Some(pty) = &command.pty {
             let (columns, rows) = (pty.columns.into(), pty.rows.into());
@@ -227,8 +226,8 @@ impl Session {
             None => channel.request_shell(true).await.is_ok(),
         };
         self.granted(&mut channel, &lost, &during, asked).await?;
-        let parts = pump::spawn(channel, lost);
-        Ok(Exec::new(parts, self.shared.peer.clone(), name))
+        let parts = pump::spawn(channel, lost, command.tells_pid());
+        Ok(Exec::new(self.clone(), parts, command, sudo))
     }
 
     /// Waits for the server's yes to a request that was sent.

@@ -79,11 +79,15 @@ impl Sftp {
     ) -> Result<T, SshError> {
         tokio::select! {
             answer = asked => answer.map_err(|error| self.refused(action, path, &error)),
-            reason = self.lost.reason() => Err(SshError::Disconnected {
-                peer: self.peer.clone(),
-                during: format!("{action} {path}"),
-                reason,
-            }),
+            reason = self.lost.reason() => Err(self.cut_off(action, path, reason)),
+        }
+    }
+
+    fn cut_off(&self, action: &str, path: &str, reason: String) -> SshError {
+        SshError::Disconnected {
+            peer: self.peer.clone(),
+            during: format!("{action} {path}"),
+            reason,
         }
     }
 
@@ -96,7 +100,13 @@ impl Sftp {
                 StatusCode::Failure => "the server could not do it".to_owned(),
                 code => format!("{code}: {}", status.error_message),
             },
-            error => error.to_string(),
+            Error::Timeout => format!("no answer for {ANSWER_SECONDS} s"),
+            Error::Limited(limit) => limit.clone(),
+            // All else is the end of the channel, with which the connection may have ended.
+            _ if self.lost.is_over() => {
+                return self.cut_off(action, path, self.lost.known_reason());
+            }
+            error => return self.cut_off(action, path, format!("its SFTP server ended ({error})")),
         };
         SshError::RemoteFile {
             peer: self.peer.clone(),

@@ -1,7 +1,8 @@
 //! What only root can set up: other users, a full disk, a network without an answer.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -44,6 +45,17 @@ impl Account {
             .status();
         assert!(made.expect("useradd is there").success());
         Self(name)
+    }
+
+    /// What the user has in /tmp; one who had the same number may have left something.
+    fn files(&self) -> Vec<PathBuf> {
+        let user = User::from_name(&self.0).expect("users are readable");
+        let uid = user.expect("it was made").uid.as_raw();
+        let entries = fs::read_dir("/tmp").expect("readable").flatten();
+        let own = entries.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() == uid));
+        let mut files: Vec<PathBuf> = own.map(|entry| entry.path()).collect();
+        files.sort();
+        files
     }
 }
 
@@ -97,6 +109,7 @@ fn permissive_sudo(sshd: &Sshd) {
 async fn files_of_root_go_through_a_folder_of_the_login() {
     needs_root();
     let account = Account::make();
+    let before = account.files();
     let folder = tempfile::tempdir().expect("a folder");
     let path = format!("SetEnv PATH={}:/usr/bin:/bin", folder.path().display());
     let sshd = Sshd::setup().user(&account.0).option(&path).start();
@@ -111,27 +124,16 @@ async fn files_of_root_go_through_a_folder_of_the_login() {
     let upload = session.upload(Source::Bytes(b"hello"), there, 0o640, None);
     upload.await.unwrap_or_else(|error| panic!("{error}"));
     let metadata = fs::metadata(there).expect("it is there");
-    assert_eq!(
-        std::os::unix::fs::MetadataExt::mode(&metadata) & 0o7777,
-        0o640
-    );
+    assert_eq!(metadata.mode() & 0o7777, 0o640);
     let back = folder.path().join("back");
     let download = session.download(there, &back, None).await;
     download.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(fs::read(&back).expect("readable"), b"hello");
-    // Nothing of the login is left in /tmp.
-    let user = User::from_name(&account.0)
-        .expect("readable")
-        .expect("it is there");
-    let left = fs::read_dir("/tmp")
-        .expect("readable")
-        .flatten()
-        .filter(|entry| {
-            let metadata = entry.metadata();
-            metadata
-                .is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == user.uid.as_raw())
-        });
-    assert_eq!(left.count(), 0);
+    assert_eq!(
+        account.files(),
+        before,
+        "nothing of the login is left in /tmp"
+    );
     session.close().await;
     drop(sshd);
 }

@@ -1,6 +1,6 @@
 //! Commands: streams, ends, terminals, and many at once.
 
-use lab_ssh::{Command, Exit, Pty};
+use lab_ssh::{Command, Exit, Pty, Signal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::sshd::{Sshd, soon};
@@ -42,11 +42,37 @@ async fn arguments_arrive_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_signal_ends_a_command_also_of_root() {
+    let sshd = Sshd::start();
+    let session = sshd.session().await;
+    let mut exec = session.exec(&["sleep", "1000"]).await.expect("it runs");
+    exec.signal(Signal::TERM).await.expect("sent");
+    let exit = exec.wait().await.expect("it ends");
+    assert_eq!(exit.code(), 143, "{exit}");
+    assert_eq!(exit.to_string(), "was ended by SIGTERM");
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_exist() {
+    let sshd = Sshd::start();
+    let session = sshd.session().await;
+    let output = session.output(&["/nonexistent/command"]).await;
+    let output = output.expect("the shell runs");
+    assert_eq!(output.exit, Exit::Code(127));
+    let error = output.success().expect_err("it is not there").to_string();
+    assert!(
+        error.starts_with("run `/nonexistent/command` on k8s-w1 ("),
+        "{error}"
+    );
+    assert!(error.contains("not found"), "{error}");
+}
+
+#[tokio::test]
 async fn a_dropped_command_is_ended() {
     let sshd = Sshd::start();
     let session = sshd.session().await;
     let mut exec = session
-        .exec(&["sh", "-c", "echo $$; exec cat"])
+        .exec(&["sh", "-c", "echo $$; exec sleep 1000"])
         .await
         .expect("it runs");
     let mut pid = String::new();

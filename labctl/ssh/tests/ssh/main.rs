@@ -6,4 +6,5 @@ mod errors;
 mod files;
 mod logins;
 mod sshd;
+mod terminals;
 mod threads;

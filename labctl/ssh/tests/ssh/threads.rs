@@ -53,6 +53,21 @@ fn a_signal_gives_128_and_its_number() {
 }
 
 #[test]
+fn a_dropped_process_is_ended() {
+    let sshd = Sshd::start();
+    let (_runtime, connection) = connected(&sshd);
+    let script = "echo $$; exec sleep 1000";
+    let mut process = connection.process(&["sh", "-c", script]).expect("it runs");
+    let mut stdout = BufReader::new(process.stdout.take().expect("stdout"));
+    let mut pid = String::new();
+    stdout.read_line(&mut pid).expect("readable");
+    drop(process);
+    let gone = format!("while kill -0 {} 2>/dev/null; do :; done", pid.trim());
+    let gone = connection.output(&["timeout", "20", "sh", "-c", &gone]);
+    assert!(gone.expect("it runs").exit.success());
+}
+
+#[test]
 fn threads_share_a_connection() {
     let sshd = Sshd::start();
     let (_runtime, connection) = connected(&sshd);

@@ -55,6 +55,9 @@ pub enum MachineError {
     /// An action that is not done on a machine itself.
     #[error("do `{0}`: that is not for the machine itself to do")]
     Elsewhere(String),
+    /// No server to start.
+    #[error("start the server of this machine: its lab gave it none")]
+    NoServer,
     /// An action for another node.
     #[error("do `{action}`: this machine is {node}")]
     AnotherNode {

@@ -98,10 +98,8 @@ impl Machine {
                     let port = port.to_string();
                     command.args(["app", "http", "--port", &port]);
                 }
-                other => {
-                    let action = format!("start {other:?}");
-                    return Err(MachineError::Elsewhere(action));
-                }
+                // No machine plays the world.
+                Some(Service::World { .. }) | None => return Err(MachineError::NoServer),
             },
         }
         command.env_clear().current_dir("/");

@@ -330,5 +330,6 @@ fn tells_why_a_server_does_not_start() {
     assert!(error.contains("port 1 is taken"), "{error}");
     let seen = machine.observe().expect("look");
     assert_eq!(seen.service, None, "what did not start is not on record");
-    assert!(machine.start(Server::Serve).is_err(), "nothing to start");
+    let error = machine.start(Server::Serve).expect_err("nothing to start");
+    assert!(matches!(error, MachineError::NoServer), "{error}");
 }

@@ -30,7 +30,7 @@ fn cloud_init_tells_a_machine_who_it_is() {
     let lab = Lab::new();
     let mut spec = lab.spec("cloud", Base::Image(image, None));
     spec.memory_mib = 512;
-    let deadline = Instant::now() + Duration::from_secs(240);
+    let deadline = Instant::now() + Duration::from_secs(600);
     let machine = start(&spec)
         .expect("QEMU starts")
         .wait_ready(deadline, &NEVER)

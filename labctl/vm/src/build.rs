@@ -173,9 +173,7 @@ fn scratch(recipe: &Recipe, unfinished: &Unfinished) -> Result<tempfile::TempDir
     std::os::unix::fs::symlink(scratch.path(), &link).map_err(in_file("create", &link))?;
     let tree = scratch.path().join("files");
     fs::create_dir(&tree).map_err(in_file("create", &tree))?;
-    // A cloud image is its maker's.
-    let files = if recipe.cloud_init { &[] } else { IMAGE_FILES };
-    for (path, content) in files {
+    for (path, content) in recipe.files() {
         let path = tree.join(path);
         write(
             &path,

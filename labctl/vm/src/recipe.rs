@@ -159,6 +159,15 @@ impl Recipe {
         all
     }
 
+    /// What of ours goes into the image, by its path in it. A cloud image is its maker's.
+    pub(crate) fn files(&self) -> &'static [(&'static str, &'static str)] {
+        if self.cloud_init {
+            &[]
+        } else {
+            crate::build::IMAGE_FILES
+        }
+    }
+
     /// What names the image: of everything that decides its content but the archive's state.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -177,7 +186,7 @@ impl Recipe {
         );
         let text = serde_json::json!([parts, rest]).to_string();
         hasher.update(text.as_bytes());
-        for (path, content) in crate::build::IMAGE_FILES {
+        for (path, content) in self.files() {
             hasher.update([0]);
             hasher.update(path.as_bytes());
             hasher.update([0]);
@@ -188,5 +197,37 @@ impl Recipe {
             hasher.update(content.as_bytes());
         }
         Digest::of(hasher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recipe;
+
+    #[test]
+    fn what_changes_an_image_changes_its_digest_and_its_name_does_not() {
+        let usual = Recipe::debian_12();
+        let renamed = Recipe {
+            name: "other".to_owned(),
+            ..usual.clone()
+        };
+        assert_eq!(usual.digest(), renamed.digest());
+        // A package that is there already.
+        assert_eq!(
+            usual.digest(),
+            usual.clone().with_packages(["curl".to_owned()]).digest()
+        );
+        let kernels = usual.clone().with_kernels(["6.1", "sid"]).unwrap();
+        let stock = Recipe {
+            systemd: true,
+            ..usual.clone()
+        };
+        let more = usual.clone().with_packages(["iperf3".to_owned()]);
+        let all = [&usual, &kernels, &stock, &more].map(Recipe::digest);
+        assert_eq!(
+            all.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            4
+        );
+        assert_eq!(usual.with_kernels(["5.10"]).unwrap_err(), "5.10");
     }
 }

@@ -11,7 +11,8 @@ use std::time::Instant;
 use tokio::io::{AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::runtime::Handle;
 
-use crate::exec::{Command, Exec, ExecStdin, Output, Signal};
+use crate::exec::{Command, Exec, ExecStdin, Output};
+use crate::exit::Signal;
 use crate::pump::Incoming;
 use crate::{Destination, Exit, Progress, Session, Source, SshError, terminal};
 

@@ -1,8 +1,6 @@
 //! Commands on a node.
 
-use std::borrow::Cow;
 use std::pin::Pin;
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use russh::client::Msg;
@@ -10,10 +8,10 @@ use russh::{ChannelWriteHalf, Sig};
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::destination::Peer;
-use crate::exit::Exit;
+use crate::exit::{Exit, Signal};
 use crate::pump::{Ending, Incoming, Outgoing, Parts};
 use crate::quote::command_line;
 use crate::{Session, SshError};
@@ -112,52 +110,6 @@ impl Command {
     }
 }
 
-/// The name of a signal, without `SIG`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signal(Cow<'static, str>);
-
-impl Signal {
-    /// The terminal is gone.
-    pub const HUP: Self = Self(Cow::Borrowed("HUP"));
-    /// Interrupted at the keyboard.
-    pub const INT: Self = Self(Cow::Borrowed("INT"));
-    /// Asked to end.
-    pub const TERM: Self = Self(Cow::Borrowed("TERM"));
-    /// Ended without being asked.
-    pub const KILL: Self = Self(Cow::Borrowed("KILL"));
-
-    /// The name, such as `TERM`.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-
-    /// Its number on Linux; 0 when the name is none of Linux's (OpenSSH's `SIG@openssh.com`).
-    pub fn number(&self) -> i32 {
-        let signal = nix::sys::signal::Signal::from_str(&format!("SIG{}", self.0));
-        signal.map_or(0, |signal| signal as i32)
-    }
-}
-
-impl From<Sig> for Signal {
-    fn from(signal: Sig) -> Self {
-        Self(match signal {
-            Sig::ABRT => "ABRT".into(),
-            Sig::ALRM => "ALRM".into(),
-            Sig::FPE => "FPE".into(),
-            Sig::HUP => "HUP".into(),
-            Sig::ILL => "ILL".into(),
-            Sig::INT => "INT".into(),
-            Sig::KILL => "KILL".into(),
-            Sig::PIPE => "PIPE".into(),
-            Sig::QUIT => "QUIT".into(),
-            Sig::SEGV => "SEGV".into(),
-            Sig::TERM => "TERM".into(),
-            Sig::USR1 => "USR1".into(),
-            Sig::Custom(name) => name.into(),
-        })
-    }
-}
-
 /// A command that runs on a node. Dropping it closes its channel and sends it SIGTERM.
 #[derive(Debug)]
 pub struct Exec {
@@ -189,6 +141,7 @@ impl Exec {
         let process = Process(told.then(|| Told {
             session,
             pid: parts.pid,
+            ended: parts.closed,
             as_login: !sudo,
         }));
         Self {
@@ -258,7 +211,7 @@ impl Exec {
         match &self.process.0 {
             Some(told) => told.clone().signal(signal).await,
             None => {
-                let sent = self.control.signal(Sig::Custom(signal.0.into_owned()));
+                let sent = self.control.signal(Sig::Custom(signal.name().to_owned()));
                 sent.await.map_err(|_| self.lost(gone()))
             }
         }
@@ -317,6 +270,8 @@ struct Process(Option<Told>);
 struct Told {
     session: Session,
     pid: watch::Receiver<Option<u32>>,
+    /// Cancelled when it has ended.
+    ended: CancellationToken,
     as_login: bool,
 }
 
@@ -350,7 +305,9 @@ impl Told {
 impl Drop for Process {
     fn drop(&mut self) {
         // Without a runtime there is no connection any more either.
-        if let (Some(told), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+        if let (Some(told), Ok(runtime)) = (self.0.take(), Handle::try_current())
+            && !told.ended.is_cancelled()
+        {
             runtime.spawn(told.signal(Signal::TERM));
         }
     }

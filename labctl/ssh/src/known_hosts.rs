@@ -10,14 +10,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use nix::fcntl::{Flock, FlockArg};
-use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use russh::keys::ssh_key::known_hosts::{Entry, Marker};
 use russh::keys::{Algorithm, HashAlg, PublicKey};
-use sha1::Sha1;
 
 use crate::SshError;
 use crate::destination::SSH_PORT;
+use crate::host_pattern::matches;
 use crate::keys::type_name;
 
 /// A host key as people compare it: `ED25519 SHA256:…`.
@@ -219,58 +218,6 @@ fn rewrite(file: &Path, without: &[&str], added: &str) -> io::Result<()> {
     new.as_file().sync_all()?;
     new.persist(file).map_err(|error| error.error)?;
     Ok(())
-}
-
-/// Whether a line's host field names the host (OpenSSH's `match_hostname`).
-fn matches(patterns: &HostPatterns, name: &str) -> bool {
-    match patterns {
-        HostPatterns::HashedName { salt, hash } => {
-            let Ok(mac) = Hmac::<Sha1>::new_from_slice(salt) else {
-                return false;
-            };
-            mac.chain_update(name).verify_slice(hash).is_ok()
-        }
-        HostPatterns::Patterns(patterns) => {
-            let negated = |pattern: &str| {
-                let pattern = pattern.strip_prefix('!');
-                pattern.is_some_and(|pattern| glob(&pattern.to_ascii_lowercase(), name))
-            };
-            let positive = |pattern: &str| {
-                !pattern.starts_with('!') && glob(&pattern.to_ascii_lowercase(), name)
-            };
-            patterns.iter().any(|pattern| positive(pattern))
-                && !patterns.iter().any(|pattern| negated(pattern))
-        }
-    }
-}
-
-/// OpenSSH's patterns: `*` any characters, `?` any one.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut at, mut seen) = (0, 0);
-    // Where the last star was, and how much of the text it has swallowed.
-    let mut star: Option<(usize, usize)> = None;
-    while seen < text.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, seen));
-                at += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[seen] => {
-                at += 1;
-                seen += 1;
-            }
-            _ => {
-                let Some((star_at, swallowed)) = star else {
-                    return false;
-                };
-                star = Some((star_at, swallowed + 1));
-                at = star_at + 1;
-                seen = swallowed + 1;
-            }
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 /// Fields may be apart by several blanks or tabs; the entry parser takes one space.

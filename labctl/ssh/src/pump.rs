@@ -18,8 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use crate::exec::Signal;
-use crate::exit::Exit;
+use crate::exit::{Exit, Signal};
 use crate::link::Lost;
 
 /// How many bytes a reader may be behind.
@@ -231,7 +230,7 @@ pub(crate) struct Parts {
     /// The command's process there, when it tells and as soon as it has.
     pub(crate) pid: watch::Receiver<Option<u32>>,
     /// Cancelled when the channel has ended.
-    closed: CancellationToken,
+    pub(crate) closed: CancellationToken,
     /// Dropping it closes the channel.
     pub(crate) close: DropGuard,
 }

@@ -53,16 +53,7 @@ impl Session {
     /// [`SshError::LoginRefused`].
     pub async fn connect(destination: Destination, deadline: Instant) -> Result<Self, SshError> {
         let link = Link::dial(&destination, deadline).await?;
-        let peer = destination.peer();
-        Ok(Self {
-            shared: Arc::new(Shared {
-                destination,
-                peer,
-                links: Mutex::new(vec![Arc::new(link)]),
-                further: tokio::sync::Mutex::default(),
-                root: OnceCell::new(),
-            }),
-        })
+        Ok(Self::over(destination, link))
     }
 
     /// Connects as soon as the node lets, trying again after errors that may pass
@@ -79,8 +70,12 @@ impl Session {
         deadline: Instant,
     ) -> Result<Self, SshError> {
         let link = dial_when_up(&destination, deadline).await?;
+        Ok(Self::over(destination, link))
+    }
+
+    fn over(destination: Destination, link: Link) -> Self {
         let peer = destination.peer();
-        Ok(Self {
+        Self {
             shared: Arc::new(Shared {
                 destination,
                 peer,
@@ -88,7 +83,7 @@ impl Session {
                 further: tokio::sync::Mutex::default(),
                 root: OnceCell::new(),
             }),
-        })
+        }
     }
 
     /// Waits for the connection to end, as it does when the node reboots, and connects anew as
@@ -293,7 +288,8 @@ impl Session {
             if links.is_empty() {
                 return Err(self.closed(during));
             }
-            for link in links[tried..].iter().rev() {
+            // After a reconnect there are fewer, and all of them new.
+            for link in links.get(tried..).unwrap_or(&links).iter().rev() {
                 match link.handle.channel_open_session().await {
                     Ok(channel) => return Ok((channel, link.lost.clone())),
                     Err(russh::Error::ChannelOpenFailure(_)) => {}

@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::exec::{Command, Exec, Pty, Signal};
+use crate::exec::{Command, Exec, Pty};
+use crate::exit::Signal;
 use crate::pump::Incoming;
 use crate::{Exit, Session, SshError};
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use lab_ssh::keys::KeyPair;
 use lab_ssh::{Destination, Session, SshError, known_hosts};
 
+use nix::sys::signal::Signal;
+
 use crate::sshd::{Sshd, soon};
 
 async fn failure(destination: Destination, deadline: Instant) -> SshError {
@@ -215,6 +217,26 @@ async fn a_server_killed_during_a_command_is_a_lost_connection() {
     assert!(session.is_lost());
     let again = session.output(&["true"]).await;
     assert!(matches!(again, Err(SshError::Disconnected { .. })));
+}
+
+#[tokio::test]
+async fn a_node_that_answers_no_more_is_lost_after_fifteen_seconds() {
+    let sshd = Sshd::start();
+    let session = sshd.session().await;
+    let mut exec = session.exec(&["cat"]).await.expect("it runs");
+    let _stdin = exec.stdin.take();
+    let started = Instant::now();
+    sshd.signal_connections(Signal::SIGSTOP);
+    let waited = tokio::time::timeout_at(soon().into(), exec.wait());
+    let error = waited
+        .await
+        .expect("it is noticed")
+        .expect_err("it is lost");
+    assert!(started.elapsed() > Duration::from_secs(14), "{error}");
+    assert!(
+        error.to_string().ends_with("it did not answer for 15 s"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -175,15 +175,19 @@ impl Sshd {
 
     /// Kills the processes that serve connections, not the one that listens, nor commands.
     pub(crate) fn cut_connections(&self) {
+        self.signal_connections(Signal::SIGKILL);
+    }
+
+    /// Sends a signal to the processes that serve connections.
+    pub(crate) fn signal_connections(&self, signal: Signal) {
         let mut parents = vec![self.child.id()];
         while let Some(parent) = parents.pop() {
             for child in children(parent) {
-                if fs::read_to_string(format!("/proc/{child}/comm"))
-                    .is_ok_and(|comm| comm == "sshd\n")
-                {
+                let comm = fs::read_to_string(format!("/proc/{child}/comm"));
+                if comm.is_ok_and(|comm| comm == "sshd\n") {
                     parents.push(child);
                     // It may have ended by itself.
-                    let _ = kill(Pid::from_raw(child as i32), Signal::SIGKILL);
+                    let _ = kill(Pid::from_raw(child as i32), signal);
                 }
             }
         }

@@ -8,7 +8,9 @@ mod demo;
 mod dependency_rule;
 mod ebpf;
 mod setup;
+mod table;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -30,7 +32,7 @@ enum Task {
     Demo,
     /// Compile the kernel programs into datapath/prebuilt.
     Ebpf(ebpf::Options),
-    /// Set up and run every test, those that need root too.
+    /// Set up and run every test, those that need root too; or, with --vm, on other kernels.
     Test(test::Options),
     /// Measure, beside the peers that are installed.
     Bench(bench::Options),
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::install_missing(&options),
         Task::Demo => demo::bring_up(),
         Task::Ebpf(options) => ebpf::build(&options),
-        Task::Test(options) => test::everything(&options),
+        Task::Test(options) => test::run_tests(&options),
         Task::Bench(options) => bench::measure(&options),
     };
     match result {
@@ -50,5 +52,17 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
     }
 }

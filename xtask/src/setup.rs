@@ -57,7 +57,50 @@ const PACKAGES: &[Package] = &[
         names: &["g++"],
         why: "libFuzzer, for the fuzz targets",
     },
+    Package {
+        names: &["qemu-system-x86"],
+        why: "virtual machines",
+    },
+    Package {
+        names: &["mmdebstrap"],
+        why: "images, from Debian's packages",
+    },
+    Package {
+        names: &["fakeroot"],
+        why: "images without root",
+    },
+    Package {
+        names: &["fakechroot"],
+        why: "images where user namespaces are closed",
+    },
+    Package {
+        names: &["uidmap"],
+        why: "images in a user namespace",
+    },
+    Package {
+        names: &["xorriso"],
+        why: "seeds of cloud images",
+    },
+    Package {
+        names: &["openssh-client"],
+        why: "tests hold our SSH against it",
+    },
+    Package {
+        names: &["openssh-server"],
+        why: "the server of those tests",
+    },
+    Package {
+        names: &["openssh-sftp-server"],
+        why: "files over SSH, in those tests",
+    },
 ];
+
+/// Disks of virtual machines. A QEMU of one's own brings `qemu-img` along, and this package
+/// would put another before it.
+const QEMU_IMG: Package = Package {
+    names: &["qemu-utils"],
+    why: "`qemu-img`: disks of virtual machines",
+};
 
 /// The compiler that builds the kernel programs: Debian's `-web` packages carry a
 /// rustc that is recent enough, with the library sources that `-Zbuild-std` needs.
@@ -101,6 +144,9 @@ pub(crate) fn install_missing(options: &Options) -> Result<()> {
     let mut packages: Vec<&Package> = PACKAGES.iter().collect();
     if !nightly_has_sources() {
         packages.extend(EBPF_COMPILER);
+    }
+    if find("qemu-img").is_none() {
+        packages.push(&QEMU_IMG);
     }
     let missing_packages: Vec<&Package> = packages
         .into_iter()

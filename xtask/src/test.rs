@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::command::{command, is_root, run};
-use crate::{ebpf, setup};
+use crate::{ebpf, setup, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -15,6 +15,8 @@ pub(crate) struct Options {
     /// Seconds that each fuzz target runs; 0 leaves fuzzing out.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     fuzz: u32,
+    #[command(flatten)]
+    vm: vm::MatrixOptions,
 }
 
 /// Tests that need root have this in their path (`mod as_root`). Without root they
@@ -23,14 +25,25 @@ const NEEDS_ROOT: &str = "as_root::";
 
 const FUZZ_TARGETS: [&str; 2] = ["lab_file", "pcap"];
 
+/// Runs every test here, or those of the kernel matrix on its machines.
+pub(crate) fn run_tests(options: &Options) -> Result<()> {
+    if options.vm.vm.is_empty() {
+        everything(options)
+    } else {
+        vm::test(&options.vm)
+    }
+}
+
 /// Sets up, then lints, rebuilds the kernel programs, tests and fuzzes.
-pub(crate) fn everything(options: &Options) -> Result<()> {
+fn everything(options: &Options) -> Result<()> {
     setup::install_missing(&setup::Options::default())?;
     run(command("cargo").args(["fmt", "--all", "--check"]))?;
     run(command("cargo").args([
         "clippy",
         "--all-targets",
         "--locked",
+        "--features",
+        "xtask/vm",
         "--",
         "--deny",
         "warnings",
@@ -38,6 +51,7 @@ pub(crate) fn everything(options: &Options) -> Result<()> {
     run(command("cargo").args(["deny", "check", "licenses", "bans", "sources"]))?;
     ebpf::rebuild_and_compare()?;
     let tally = cargo_test()?;
+    vm::with_machines(&["test", "--vm", vm::KERNELS, "--without-labs"])?;
     for target in FUZZ_TARGETS.iter().filter(|_| options.fuzz > 0) {
         fuzz(target, options.fuzz)?;
     }
@@ -55,17 +69,18 @@ pub(crate) fn everything(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What libtest said of its tests.
 #[derive(Default, Debug, PartialEq, Eq)]
-struct Tally {
-    passed: u32,
-    passed_as_root: u32,
-    failed: u32,
+pub(crate) struct Tally {
+    pub(crate) passed: u32,
+    pub(crate) passed_as_root: u32,
+    pub(crate) failed: u32,
     ignored: u32,
 }
 
 impl Tally {
     /// Counts one line of libtest's output: `test path::name ... ok`.
-    fn count(&mut self, line: &str) {
+    pub(crate) fn count(&mut self, line: &str) {
         let Some((name, result)) = line
             .strip_prefix("test ")
             .and_then(|rest| rest.rsplit_once(" ... "))
@@ -90,7 +105,13 @@ fn cargo_test() -> Result<Tally> {
         eprintln!("note: not root: the tests in `as_root` modules will fail");
     }
     let mut cargo = command("cargo");
-    cargo.args(["test", "--locked", "--no-fail-fast"]);
+    cargo.args([
+        "test",
+        "--locked",
+        "--no-fail-fast",
+        "--features",
+        "xtask/vm",
+    ]);
     eprintln!("$ cargo test --locked --no-fail-fast");
     let mut child = cargo
         .stdout(Stdio::piped())

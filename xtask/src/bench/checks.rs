@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use super::capture_file;
 use super::lab::release;
 use super::sample::{Sample, milliseconds};
-use super::table::Table;
 use crate::command::{command, output, run};
+use crate::table::Table;
 
 const PACKETS: u32 = 1_000_000;
 const DISPLAY_FILTER: &str = "tcp.port == 80 && ip.src == 10.10.1.0/24";

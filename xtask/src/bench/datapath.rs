@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::lab::{Lab, release};
 use super::sample::Sample;
-use super::table::Table;
 use crate::command::{command, run};
+use crate::table::Table;
 
 const LAB: &str = "labs/study.yaml";
 const PASSTHROUGH: &str = "datapath/prebuilt/passthrough.bpf.o";

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::command::{command, output, root};
+use crate::command::{command, output, target_folder};
 
 /// A running lab of its own name.
 pub(crate) struct Lab {
@@ -21,9 +21,7 @@ pub(crate) fn labctl() -> Command {
 
 /// A file under the release build's folder.
 pub(crate) fn release(file: &str) -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("release").join(file)
+    target_folder().join("release").join(file)
 }
 
 impl Lab {

@@ -7,12 +7,13 @@ mod capture_file;
 mod checks;
 mod datapath;
 mod lab;
+#[cfg(feature = "vm")]
+mod machines;
 mod sample;
-mod table;
 mod up;
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::command::{command, is_root, run};
 
@@ -28,23 +29,51 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum What {
-    /// `up`, second `up` and `down`, beside the bare netlink calls and `ip`.
-    Up,
+    /// `up`, second `up` and `down`, beside the bare netlink calls and `ip`, or beside
+    /// machines without a lab.
+    Up {
+        /// Where labs are made.
+        #[arg(long, value_enum, default_value_t)]
+        provider: Provider,
+    },
     /// Masquerading beside plain forwarding, iptables and nft.
     Datapath,
     /// Reading and filtering a capture of a million packets, beside tcpdump and tshark.
     Checks,
 }
 
+/// Where labs are made.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Provider {
+    /// In namespaces.
+    #[default]
+    Netns,
+    /// On virtual machines.
+    Qemu,
+}
+
 /// Builds in release mode, measures, prints a table.
 pub(crate) fn measure(options: &Options) -> Result<()> {
-    if !is_root() {
+    let on_machines = matches!(options.what, What::Up { provider } if provider == Provider::Qemu);
+    if !on_machines && !is_root() {
         bail!("benchmarks make namespaces: run as root");
     }
     run(command("cargo").args(["build", "--release", "--locked", "--bin", "labctl"]))?;
     match options.what {
-        What::Up => up::measure(options.rounds),
+        What::Up { .. } if on_machines => on_virtual_machines(options.rounds),
+        What::Up { .. } => up::measure(options.rounds),
         What::Datapath => datapath::measure(options.rounds),
         What::Checks => checks::measure(options.rounds),
     }
+}
+
+#[cfg(feature = "vm")]
+fn on_virtual_machines(rounds: usize) -> Result<()> {
+    machines::measure(rounds)
+}
+
+#[cfg(not(feature = "vm"))]
+fn on_virtual_machines(rounds: usize) -> Result<()> {
+    let rounds = rounds.to_string();
+    crate::vm::with_machines(&["bench", "--rounds", &rounds, "up", "--provider", "qemu"])
 }

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use super::lab::{labctl, release};
 use super::sample::{Sample, milliseconds};
-use super::table::Table;
 use crate::command::{command, output, root, run};
+use crate::table::Table;
 
 /// Nodes of the labs that show how the cost grows.
 const SIZES: [usize; 4] = [4, 100, 300, 1000];

@@ -16,4 +16,5 @@ mod qemu;
 mod readme;
 mod up;
 mod user;
+mod vagrant;
 mod validate;

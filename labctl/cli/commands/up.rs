@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use lab_model::plan::{Action, Plan, Step};
+use lab_model::lab::Role;
+use lab_model::plan::{Action, Plan, Step, Wiring};
 
 use super::check;
 use crate::args::UpArgs;
@@ -53,11 +54,17 @@ fn starts_agents(plan: &Plan) -> bool {
 
 fn summary(live: &LiveLab, nothing: bool, began: Instant) -> String {
     let lab = &live.sources.lab;
+    let wiring = live.provider.wiring();
+    // On machines, no node plays the world.
+    let nodes = lab
+        .nodes
+        .iter()
+        .filter(|node| wiring == Wiring::Cables || node.role != Role::World);
     if nothing {
         return format!("lab {} is up to date: nothing to do", lab.name);
     }
     let (nodes, pods) = (
-        count(lab.nodes.len(), "node"),
+        count(nodes.count(), "node"),
         count(live.cluster.pods.len(), "pod"),
     );
     format!(

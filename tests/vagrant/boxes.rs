@@ -11,31 +11,7 @@ use lab_vm::build::Options;
 use lab_vm::recipe::Recipe;
 use lab_vm::store::{Image, Store};
 
-/// Units that a machine of a test does without: under TCG each costs a second of the boot.
-/// udev stays, for Vagrant restarts interfaces through units that wait for it.
-const MASKED: &[&str] = &[
-    "apt-daily-upgrade.timer",
-    "apt-daily.timer",
-    "dev-hugepages.mount",
-    "dev-mqueue.mount",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "e2scrub_reap.service",
-    "fstrim.timer",
-    "getty@tty1.service",
-    "ifupdown-pre.service",
-    "serial-getty@ttyS0.service",
-    "sys-kernel-debug.mount",
-    "sys-kernel-tracing.mount",
-    "systemd-journal-flush.service",
-    "systemd-logind.service",
-    "systemd-pstore.service",
-    "systemd-random-seed.service",
-    "systemd-sysusers.service",
-    "systemd-tmpfiles-clean.timer",
-    "systemd-update-utmp.service",
-    "systemd-update-utmp-runlevel.service",
-];
+const INIT: &str = include_str!("box-init");
 
 /// Packs a box into `folder` and returns its file. Everything in it is this test's own: the
 /// host key, and the key that logs in.
@@ -49,7 +25,9 @@ pub(crate) fn pack(folder: &Path) -> PathBuf {
     run(Command::new("cp")
         .args(["--sparse=always", "--no-preserve=mode"])
         .args([&image.disk().0, &disk]));
-    let interfaces = "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n";
+    // Vagrant restarts eth1 too, before it has configured it.
+    let interfaces = "\
+        auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\niface eth1 inet manual\n";
     let files = [
         ("etc/ssh/ssh_host_ed25519_key", read(&host_key), 0o600),
         ("etc/ssh/ssh_host_ed25519_key.pub", public(&host_key), 0o644),
@@ -61,8 +39,7 @@ pub(crate) fn pack(folder: &Path) -> PathBuf {
             "127.0.0.1 localhost\n127.0.1.1 box\n".into(),
             0o644,
         ),
-        // Empty, it is filled at boot; without one, systemd would take the boot for its first.
-        ("etc/machine-id", String::new(), 0o444),
+        ("usr/sbin/box-init", INIT.into(), 0o755),
         ("etc/resolv.conf", String::new(), 0o644),
     ];
     put(&disk, folder, &files);
@@ -94,10 +71,11 @@ fn image() -> Image {
     let given = std::env::var_os("LABCTL_TEST_IMAGES").map(PathBuf::from);
     let store = Store::at(&given.unwrap_or_else(|| target.join("labctl-images")));
     let recipe = Recipe {
-        name: "debian-12-systemd".to_owned(),
-        systemd: true,
+        name: "debian-12-box".to_owned(),
         ..Recipe::debian_12()
     };
+    // What Vagrant configures Debian's interfaces with.
+    let recipe = recipe.with_packages(["ifupdown", "isc-dhcp-client"].map(str::to_owned));
     let never = AtomicBool::new(false);
     let built = store
         .expect("a store")
@@ -111,11 +89,6 @@ fn image() -> Image {
 fn vagrantfile(image: &Image, login: &Path) -> String {
     let kernel = image.kernel(None).expect("the image has a kernel");
     let kernel = image.kernel_folder(kernel);
-    let mut masked = String::new();
-    for unit in MASKED {
-        masked.push_str(" systemd.mask=");
-        masked.push_str(unit);
-    }
     format!(
         r#"Vagrant.configure("2") do |config|
   config.ssh.username = "root"
@@ -127,7 +100,7 @@ fn vagrantfile(image: &Image, login: &Path) -> String {
   config.vm.provider "libvirt" do |libvirt|
     libvirt.kernel = "{kernel}/vmlinux"
     libvirt.initrd = "{kernel}/initramfs"
-    libvirt.cmd_line = "root=/dev/vda rw init=/sbin/init net.ifnames=0 quiet mitigations=off nokaslr audit=0 apparmor=0 nowatchdog tsc=reliable no_timer_check random.trust_cpu=on{masked}"
+    libvirt.cmd_line = "root=/dev/vda rw init=/usr/sbin/box-init net.ifnames=0 quiet mitigations=off nokaslr audit=0 apparmor=0 nowatchdog random.trust_cpu=on"
     libvirt.machine_type = "q35"
     libvirt.cpu_mode = "custom"
     libvirt.cpu_model = "qemu64"

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -28,8 +27,9 @@ const PATIENCE: [(Signal, Duration); 3] = [
     (Signal::SIGKILL, Duration::MAX),
 ];
 
-/// Lines of its output that an error shows.
-const TAIL: usize = 15;
+/// Lines of its output that an error shows. The log itself goes with the lab, when what was
+/// begun is taken back.
+const TAIL: usize = 25;
 
 /// What can go wrong with Vagrant; the text follows "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum VagrantError {
     #[error("run vagrant: {0}")]
     Start(io::Error),
     /// It failed.
-    #[error("{command}: it ended with {status}{}", tail_of(tail, log.as_ref()))]
+    #[error("{command}: it ended with {status}; the end of its output:\n{tail}")]
     Failed {
         /// The command line.
         command: String,
@@ -52,8 +52,6 @@ pub enum VagrantError {
         status: ExitStatus,
         /// The end of what it said.
         tail: String,
-        /// Where all of it is.
-        log: Option<PathBuf>,
     },
     /// A new machine showed no host key.
     #[error("read the SSH host key of {node}: its file has no Ed25519 key, but {said:?}")]
@@ -63,13 +61,6 @@ pub enum VagrantError {
         /// What there was instead.
         said: String,
     },
-}
-
-fn tail_of(tail: &str, log: Option<&PathBuf>) -> String {
-    let log = log.map_or(String::new(), |log| {
-        format!(" (all of it in {})", log.display())
-    });
-    format!("; the end of its output{log}:\n{tail}")
 }
 
 /// Vagrant, for one lab.
@@ -149,12 +140,12 @@ impl<'a> Vagrant<'a> {
             return Err(ProviderError::Interrupted);
         }
         let said = fs::read(&path).map_err(fault)?;
-        check(&words, status, &said, Some(path))
+        check(&words, status, &said)
     }
 
     fn output(&self, words: &[&str]) -> Result<String, ProviderError> {
         let output = self.command(words).output().map_err(at_start)?;
-        check(words, output.status, &output.stderr, None)?;
+        check(words, output.status, &output.stderr)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -183,12 +174,7 @@ fn at_start(error: io::Error) -> VagrantError {
     }
 }
 
-fn check(
-    words: &[&str],
-    status: ExitStatus,
-    said: &[u8],
-    log: Option<PathBuf>,
-) -> Result<(), ProviderError> {
+fn check(words: &[&str], status: ExitStatus, said: &[u8]) -> Result<(), ProviderError> {
     if status.success() {
         return Ok(());
     }
@@ -198,7 +184,6 @@ fn check(
         command,
         status,
         tail,
-        log,
     }
     .into())
 }

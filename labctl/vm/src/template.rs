@@ -84,6 +84,9 @@ pub type Prepare<'a> = &'a mut dyn FnMut(&Machine) -> Result<(), Box<dyn Error +
 
 const DOCUMENT: &str = "template.json";
 
+/// How the names of folders begin in which templates are made.
+const MAKING: &str = "making-";
+
 impl Store {
     /// The template, if it is there.
     ///
@@ -116,13 +119,42 @@ impl Store {
         if let Some(template) = read(&spec.image, &digest)? {
             return Ok(template);
         }
-        let golden = Golden::create(spec.image.folder.join(format!("making-{digest}")))?;
+        let golden = Golden::create(spec.image.folder.join(format!("{MAKING}{digest}")))?;
         golden.record(spec, deadline, interrupt, prepare)?;
         store::write_json(&golden.folder.join(DOCUMENT), &document)?;
         store::create_folder(&spec.image.templates())?;
         let folder = spec.image.templates().join(digest.as_str());
         store::rename(&golden.folder, &folder)?;
         Ok(Template::new(folder, spec.image.clone(), document))
+    }
+}
+
+impl Store {
+    /// Removes what processes that were killed in the middle of making a template left
+    /// behind, its machine first. Templates that somebody makes now are let alone.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        for image in self.list()? {
+            let making = fs::read_dir(&image.folder).map_err(|source| StoreError::File {
+                what: "list",
+                path: image.folder.clone(),
+                source,
+            })?;
+            for entry in making.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let Some(digest) = name.strip_prefix(MAKING) else {
+                    continue;
+                };
+                let lock = self.root().join("locks").join(digest);
+                if let Some(_lock) = store::try_acquire(&lock)? {
+                    let folder = entry.path();
+                    drop(Golden { folder });
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -141,8 +173,8 @@ impl TemplateSpec {
 
 impl Document {
     fn digest(&self, image: &Image) -> Digest {
-        // Devices' state fits the same devices only.
-        const DEVICES: u32 = 1;
+        // Devices' state fits the same devices only, processors among them.
+        const DEVICES: u32 = 2;
         let text = serde_json::json!([DEVICES, image.digest(), self]).to_string();
         Digest::of(Sha256::new_with_prefix(text.as_bytes()))
     }

@@ -303,7 +303,8 @@ impl Backend for Qemu {
         for process in machine::find(folder.path())? {
             process.kill()?;
         }
-        Ok(())
+        // What an `up` that was killed while it made a template left.
+        Ok(Store::of_user()?.sweep()?)
     }
 }
 

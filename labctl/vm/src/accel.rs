@@ -26,6 +26,20 @@ impl Accelerator {
             Self::Tcg => "tcg,thread=multi,tb-size=256",
         }
     }
+
+    /// QEMU's `-cpu` argument.
+    ///
+    /// QEMU 7.2's translator makes up the flags after `cmpxchg16b` from what an earlier
+    /// instruction left (`EFLAGS: 1f3e0ee2`, where RAX is `…1f3e0ea0`). Linux 6.12 takes memory
+    /// with that instruction, and double-faults in `kmem_cache_alloc` at every third boot or so;
+    /// a processor without it is not asked for it.
+    #[must_use]
+    pub fn cpu(self) -> &'static str {
+        match self {
+            Self::Kvm => "host",
+            Self::Tcg => "max,-cx16",
+        }
+    }
 }
 
 impl fmt::Display for Accelerator {

@@ -71,12 +71,7 @@ impl CommandLine<'_> {
         );
         option("-pidfile", pid_file(self.folder).into());
         option("-accel", self.accelerator.argument().into());
-        let cpu = if self.accelerator == Accelerator::Kvm {
-            "host"
-        } else {
-            "max"
-        };
-        option("-cpu", cpu.into());
+        option("-cpu", self.accelerator.cpu().into());
         option("-smp", self.cpus.to_string().into());
         option("-m", self.memory_mib.to_string().into());
         self.memory_options(&mut option);

@@ -2,6 +2,9 @@
 //! it does with one packet at a time (`BPF_PROG_TEST_RUN`).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap};
@@ -9,6 +12,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use lab_datapath_common::conntrack::CtEntry;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
+use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{self, MetricsKey, MetricsValue};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::settings::{Device, Settings, flag};
@@ -52,7 +56,92 @@ pub(crate) enum Outcome {
 
 /// The loaded programs.
 pub(crate) struct Datapath {
-    ebpf: Ebpf,
+    ebpf: Loaded,
+}
+
+/// The object, loaded, and given back with empty maps for the next test: verifying the
+/// programs takes longer than most tests, on a machine without KVM some seconds.
+struct Loaded(Option<Ebpf>);
+
+static IDLE: Mutex<Vec<Ebpf>> = Mutex::new(Vec::new());
+
+impl Loaded {
+    fn take() -> Self {
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self(Some(idle.unwrap_or_else(|| load(OBJECT))))
+    }
+}
+
+impl Deref for Loaded {
+    type Target = Ebpf;
+
+    fn deref(&self) -> &Ebpf {
+        self.0.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl DerefMut for Loaded {
+    fn deref_mut(&mut self) -> &mut Ebpf {
+        self.0.as_mut().expect("there until it is dropped")
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // What a failed test leaves is nobody's to go on with.
+        if thread::panicking() {
+            return;
+        }
+        if let Some(mut ebpf) = self.0.take() {
+            empty(&mut ebpf);
+            IDLE.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(ebpf);
+        }
+    }
+}
+
+/// Empties every map but the settings, which each test writes whole.
+fn empty(ebpf: &mut Ebpf) {
+    empty_hash::<u32, Device>(ebpf, maps::DEVICES);
+    empty_hash::<Address, Endpoint>(ebpf, maps::LXC);
+    empty_hash::<Tuple, CtEntry>(ebpf, maps::CT4_GLOBAL);
+    empty_hash::<Tuple, CtEntry>(ebpf, maps::CT_ANY4_GLOBAL);
+    empty_hash::<Tuple, NatEntry>(ebpf, maps::SNAT_V4_EXTERNAL);
+    empty_hash::<FragmentKey, Ports>(ebpf, maps::IPV4_FRAG_DATAGRAMS);
+    empty_trie::<IpcacheEntry>(ebpf, maps::IPCACHE);
+    empty_trie::<u8>(ebpf, maps::IPMASQ_V4);
+    let mut metrics: PerCpuHashMap<_, MetricsKey, MetricsValue> = map(ebpf, maps::METRICS);
+    let counted: Result<Vec<_>, _> = metrics.keys().collect();
+    for key in counted.expect("nothing else changes the map") {
+        metrics.remove(&key).expect("the entry is there");
+    }
+}
+
+fn empty_hash<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str) {
+    let mut map: HashMap<_, K, V> = map(ebpf, name);
+    let keys: Result<Vec<_>, _> = map.keys().collect();
+    for key in keys.expect("nothing else changes the map") {
+        map.remove(&key).expect("the entry is there");
+    }
+}
+
+fn empty_trie<V: aya::Pod>(ebpf: &mut Ebpf, name: &str) {
+    let mut map: LpmTrie<_, Address, V> = map(ebpf, name);
+    let keys: Result<Vec<_>, _> = map.keys().collect();
+    for key in keys.expect("nothing else changes the map") {
+        map.remove(&key).expect("the entry is there");
+    }
+}
+
+fn map<'a, M>(ebpf: &'a mut Ebpf, name: &str) -> M
+where
+    M: TryFrom<&'a mut Map, Error: std::fmt::Debug>,
+{
+    ebpf.map_mut(name)
+        .expect("the object has the map")
+        .try_into()
+        .expect("the map has this layout")
 }
 
 impl Datapath {
@@ -75,7 +164,9 @@ impl Datapath {
             port_max: 65535,
         };
         change(&mut settings);
-        let mut datapath = Self { ebpf: load(OBJECT) };
+        let mut datapath = Self {
+            ebpf: Loaded::take(),
+        };
         datapath.settings(settings);
         datapath.device(NODE);
         datapath.endpoint(POD, 0);
@@ -197,11 +288,7 @@ impl Datapath {
     where
         M: TryFrom<&'a mut Map, Error: std::fmt::Debug>,
     {
-        self.ebpf
-            .map_mut(name)
-            .expect("the object has the map")
-            .try_into()
-            .expect("the map has this layout")
+        map(&mut self.ebpf, name)
     }
 }
 

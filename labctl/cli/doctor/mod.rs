@@ -2,6 +2,7 @@
 //! question.
 
 mod kernel;
+mod machines;
 
 use std::path::PathBuf;
 
@@ -70,6 +71,7 @@ pub(crate) fn examine() -> Vec<Need> {
         needs.extend(kernel::examine());
     }
     needs.extend(TOOLS.iter().map(Tool::examine));
+    needs.extend(machines::examine());
     needs
 }
 
@@ -79,11 +81,11 @@ fn root() -> Need {
     let finding = if user.is_root() {
         Finding::Ok { detail }
     } else {
-        Finding::Missing { detail }
+        Finding::Degraded { detail }
     };
     Need {
         name: "root",
-        why: "labs are made of namespaces, interfaces and eBPF programs",
+        why: "labs in namespaces; those on machines (--provider qemu) need none",
         mend: "sudo labctl doctor",
         finding,
     }

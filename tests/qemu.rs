@@ -31,6 +31,7 @@ mod vm {
         a_machine_that_reboots_comes_back(&user);
         a_machine_that_dies_during_a_check_is_named(&user);
         down_leaves_the_image_alone(&user);
+        a_machine_that_dies_during_up_is_named(&user);
         an_up_that_is_killed_leaves_nothing_after_down(&user);
     }
 
@@ -137,6 +138,20 @@ mod vm {
         user.run(&["image", "list"]).exits(0).prints("debian-12");
     }
 
+    fn a_machine_that_dies_during_up_is_named(user: &User) {
+        let mut up = user.labctl(&UP);
+        up.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let up = up.spawn().expect("labctl starts");
+        wait_until("the machine is there", PATIENCE, || {
+            user.machine("study", "k8s-w2").is_some()
+        });
+        end(user, "k8s-w2");
+        Ran::from(up.wait_with_output().expect("labctl is ours"))
+            .exits(5)
+            .complains("k8s-w2");
+        assert_eq!(user.left(), Vec::<String>::new(), "up undoes what it did");
+    }
+
     fn an_up_that_is_killed_leaves_nothing_after_down(user: &User) {
         const POINTS: u32 = 15;
         let began = Instant::now();
@@ -170,7 +185,7 @@ mod vm {
     }
 
     fn end(user: &User, node: &str) {
-        let machine = Pid::from_raw(user.machine("study", node));
-        kill(machine, Signal::SIGKILL).expect("the machine is ours");
+        let machine = user.machine("study", node).expect("a machine that runs");
+        kill(Pid::from_raw(machine), Signal::SIGKILL).expect("the machine is ours");
     }
 }

@@ -102,7 +102,9 @@ impl Interfaces {
             Err(error) => error,
         };
         let links = self.netlink.links()?;
-        let taken = links.iter().any(|link| link.index == index && link.name != interface);
+        let taken = links
+            .iter()
+            .any(|link| link.index == index && link.name != interface);
         if !taken || links.iter().any(|link| link.name == interface) {
             return Err(error);
         }

@@ -233,8 +233,11 @@ fn state_root() -> Result<PathBuf, ProviderError> {
 /// # Errors
 /// When a folder cannot be read.
 pub fn labs_of_user() -> Result<Vec<(String, ProviderKind)>, ProviderError> {
-    let root = state_root()?;
     let mut labs = Vec::new();
+    // Without a home there is no place where any could be.
+    let Ok(root) = state_root() else {
+        return Ok(labs);
+    };
     let entries = match std::fs::read_dir(&root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(labs),
         entries => entries.map_err(|source| ProviderError::file("list", &root, source))?,

@@ -18,7 +18,8 @@ const INIT: &str = include_str!("box-init");
 pub(crate) fn pack(folder: &Path) -> PathBuf {
     let image = image();
     let [login, host_key] = ["login", "host_key"].map(|name| folder.join(name));
-    // Vagrant's net-ssh reads Ed25519 keys only where a gem that is not everywhere is.
+    // Vagrant's net-ssh reads Ed25519 keys only where a gem that is not everywhere is, and
+    // version 7.0.1, Debian 12's, cannot log in with an RSA key in OpenSSH's own format.
     keygen(&login, "rsa");
     keygen(&host_key, "ed25519");
     let disk = folder.join("disk.raw");
@@ -148,7 +149,18 @@ fn put(disk: &Path, folder: &Path, files: &[(&str, String, u32)]) {
 
 fn keygen(file: &Path, kind: &str) {
     run(Command::new("ssh-keygen")
-        .args(["-q", "-t", kind, "-N", "", "-C", "labctl test", "-f"])
+        .args([
+            "-q",
+            "-t",
+            kind,
+            "-m",
+            "PEM",
+            "-N",
+            "",
+            "-C",
+            "labctl test",
+            "-f",
+        ])
         .arg(file));
 }
 

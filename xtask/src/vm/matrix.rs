@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::guest::{Guest, Guests};
 use super::programs::{self, Program};
-use super::suites::{ATTACH_MODES, SUITES, Suite};
+use super::suites::{ATTACH_MODES, SUITES, Suite, without_symbols};
 use super::{MatrixOptions, image, lab};
 use crate::command::{command, run as run_command, target_folder};
 use crate::test::Tally;
@@ -63,9 +63,10 @@ fn logs(kernel: &str) -> PathBuf {
     target_folder().join("vm").join(kernel)
 }
 
+/// The binary puts itself onto its machines.
 fn build_labctl() -> Result<PathBuf> {
     run_command(command("cargo").args(["build", "--locked", "--bin", "labctl"]))?;
-    Ok(target_folder().join("debug/labctl"))
+    without_symbols(&target_folder().join("debug/labctl"), "labctl")
 }
 
 /// What the machines are made of, and what they run.

@@ -77,21 +77,21 @@ impl Suite {
             .lines()
             .find_map(executable)
             .with_context(|| format!("cargo {} built no binary", self.cargo.join(" ")))?;
-        self.without_symbols(&binary)
+        without_symbols(&binary, self.name)
     }
+}
 
-    /// A quarter of the size: a machine without KVM receives some 10 MB a second.
-    fn without_symbols(&self, binary: &Path) -> Result<PathBuf> {
-        let folder = target_folder().join("vm");
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("failed to make {}", folder.display()))?;
-        let stripped = folder.join(self.name);
-        // Of binutils, which every Rust compiler links with.
-        let mut strip = command("strip");
-        strip.arg("--strip-debug").arg("-o").arg(&stripped);
-        output_of(strip.arg(binary))?;
-        Ok(stripped)
-    }
+/// A copy of the binary under that name, a quarter of the size: a machine without KVM receives
+/// some 10 MB a second.
+pub(super) fn without_symbols(binary: &Path, name: &str) -> Result<PathBuf> {
+    let folder = target_folder().join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let stripped = folder.join(name);
+    // Of binutils, which every Rust compiler links with.
+    let mut strip = command("strip");
+    strip.arg("--strip-debug").arg("-o").arg(&stripped);
+    output_of(strip.arg(binary))?;
+    Ok(stripped)
 }
 
 /// The binary that a message of cargo's is about, if it is about one.

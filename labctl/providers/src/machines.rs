@@ -93,7 +93,9 @@ impl Machines {
         let backend: Box<dyn Backend> = match options.kind {
             ProviderKind::Ssh => Box::new(hosts::Hosts),
             ProviderKind::Vagrant => Box::new(vagrant::Vagrant::new(&options)),
-            _ => Box::new(qemu::Qemu::new(&options, runtime.handle())),
+            ProviderKind::Qemu | ProviderKind::Netns => {
+                Box::new(qemu::Qemu::new(&options, runtime.handle()))
+            }
         };
         Ok(Self {
             options,
@@ -186,8 +188,7 @@ impl Machines {
         }
         self.backend.await_up(folder, node, interrupt)?;
         let destination = self.backend.destination(folder, node)?;
-        let executable = self.executable()?;
-        let open = Link::open(self.runtime.handle(), &destination, executable.clone())?;
+        let open = Link::open(self.runtime.handle(), &destination)?;
         work(link.insert(open))
     }
 

@@ -13,7 +13,6 @@ use sha2::{Digest as _, Sha256};
 use crate::error::ProviderError;
 
 /// An executable, ready to be installed.
-#[derive(Clone)]
 pub(super) struct Executable {
     /// Its content.
     pub(super) bytes: Vec<u8>,

@@ -152,10 +152,11 @@ impl Run<'_> {
             owner: self.machines.owner_of(self.folder, node, *role),
             hosts: hosts.clone(),
         };
+        let executable = self.machines.executable()?;
         let asked = self
             .machines
             .with_link(self.folder, node, interrupt, |link| {
-                link.install(&claim.owner)?;
+                link.install(&claim.owner, executable)?;
                 link.ask(|client| client.claim(claim.clone()))
             })?;
         asked.map_err(at_node(node))

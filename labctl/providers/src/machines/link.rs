@@ -26,7 +26,6 @@ type Conversation = Client<BufReader<UnixStream>, UnixStream>;
 pub(super) struct Link {
     connection: Connection,
     helper: Option<Helper>,
-    executable: Executable,
 }
 
 /// `labctl node machine`, running.
@@ -43,17 +42,12 @@ pub(super) fn remote_labctl() -> String {
 
 impl Link {
     /// Connects.
-    pub(super) fn open(
-        runtime: &Handle,
-        to: &Destination,
-        executable: Executable,
-    ) -> Result<Self, ProviderError> {
+    pub(super) fn open(runtime: &Handle, to: &Destination) -> Result<Self, ProviderError> {
         let deadline = Instant::now() + CONNECT;
         let connection = Connection::connect(runtime, to.clone(), deadline)?;
         Ok(Self {
             connection,
             helper: None,
-            executable,
         })
     }
 
@@ -91,7 +85,11 @@ impl Link {
     }
 
     /// Sees to it that the machine has this labctl, unless it is another lab's.
-    pub(super) fn install(&mut self, owner: &Owner) -> Result<(), ProviderError> {
+    pub(super) fn install(
+        &mut self,
+        owner: &Owner,
+        executable: &Executable,
+    ) -> Result<(), ProviderError> {
         // Else there is none, or one that speaks otherwise.
         if let Ok(hello) = self.ask(Conversation::hello)? {
             if let Some(other) = hello.owner.filter(|other| !is_same(other, owner)) {
@@ -101,22 +99,22 @@ impl Link {
                     owner: other.owner,
                 });
             }
-            if hello.digest == self.executable.digest {
+            if hello.digest == executable.digest {
                 return Ok(());
             }
         }
-        self.install_only()
+        self.install_only(executable)
     }
 
     /// Puts this labctl onto the machine. The digest is written when all else is
     /// there: without it, the next install begins again.
-    pub(super) fn install_only(&mut self) -> Result<(), ProviderError> {
+    pub(super) fn install_only(&mut self, executable: &Executable) -> Result<(), ProviderError> {
         self.helper = None;
         let folder = format!("{HOME}/bin");
         self.run(&["install", "-d", "-m", "0700", HOME, &folder])?;
         let path = remote_labctl();
-        let digest = format!("{}\n", self.executable.digest);
-        let whole = Source::Bytes(&self.executable.bytes);
+        let digest = format!("{}\n", executable.digest);
+        let whole = Source::Bytes(&executable.bytes);
         self.connection.upload(whole, &path, 0o755, None)?;
         let digest = Source::Bytes(digest.as_bytes());
         self.connection

@@ -113,8 +113,8 @@ impl Qemu {
         ));
         let mut prepare = |machine: &Machine| {
             let to = own.destination(machine.ssh_port());
-            let mut link = Link::open(&self.runtime, &to, executable.clone())?;
-            Ok(link.install_only()?)
+            let mut link = Link::open(&self.runtime, &to)?;
+            Ok(link.install_only(&executable)?)
         };
         let made = store.make_template(&spec, Instant::now() + BOOT, interrupt, &mut prepare);
         match made {

@@ -92,9 +92,17 @@ mod tests {
             ("lab-cluster", &["lab-model"]),
             ("lab-node", &["lab-model", "lab-datapath-common"]),
             ("lab-datapath-ebpf", &["lab-datapath-common"]),
+            ("lab-ssh", &[]),
+            ("lab-vm", &[]),
             (
                 "lab-providers",
-                &["lab-model", "lab-node", "lab-datapath-common"],
+                &[
+                    "lab-model",
+                    "lab-node",
+                    "lab-datapath-common",
+                    "lab-ssh",
+                    "lab-vm",
+                ],
             ),
         ]);
         for (package, allowed) in allowed {

@@ -105,16 +105,14 @@ impl User {
         left
     }
 
-    /// The process of a node's machine.
-    pub(crate) fn machine(&self, lab: &str, node: &str) -> i32 {
+    /// The process of a node's machine, if there is one.
+    pub(crate) fn machine(&self, lab: &str, node: &str) -> Option<i32> {
         let folder = format!("labs/{lab}/nodes/{node}");
-        let is_it =
-            |(_, what): &&(i32, String)| what.contains("qemu-system") && what.contains(&folder);
-        let processes = self.processes();
-        let found = processes.iter().find(is_it);
-        found
-            .unwrap_or_else(|| panic!("no machine {node} in {processes:?}"))
-            .0
+        let name = format!("labctl:{lab}:{node}");
+        let is_it = |what: &str| what.contains(&folder) || what.contains(&name);
+        let mut processes = self.processes().into_iter();
+        let found = processes.find(|(_, what)| what.contains("qemu-system") && is_it(what));
+        found.map(|(pid, _)| pid)
     }
 }
 
@@ -153,7 +151,7 @@ fn roomy() -> &'static Path {
     }
 }
 
-fn copy_for_all(from: &Path, to: &Path) {
+pub(crate) fn copy_for_all(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("make a folder");
     for entry in std::fs::read_dir(from).expect("a folder of the repository") {
         let entry = entry.expect("an entry");

@@ -109,6 +109,7 @@ mod as_root {
 
     /// One hypervisor and one set of machines: they take minutes to boot without KVM.
     #[test]
+    #[ignore = "takes a quarter of an hour without KVM: `cargo xtask test --vagrant` runs it"]
     fn the_study_lab_on_machines_of_vagrant_and_libvirt() {
         let hypervisor = Hypervisor::new();
         all_checks_hold(&hypervisor);
@@ -125,7 +126,7 @@ mod as_root {
             .labctl(&up)
             .exits(0)
             .prints("lab study is up: 4 nodes")
-            .prints("15 passed, 0 failed");
+            .prints("15 checks: 15 passed");
     }
 
     fn nothing_is_left_to_do(hypervisor: &Hypervisor) {
@@ -161,7 +162,7 @@ mod as_root {
         hypervisor
             .labctl(&["check", "routing"])
             .exits(0)
-            .prints(" 0 failed");
+            .prints("6 passed");
     }
 
     fn down_leaves_the_box_alone(hypervisor: &Hypervisor) {

@@ -95,6 +95,30 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// Vagrant and what its tests make machines with; Ubuntu has no `vagrant` since 24.04.
+const VAGRANT: &[Package] = &[
+    Package {
+        names: &["vagrant"],
+        why: "tests of the Vagrantfile",
+    },
+    Package {
+        names: &["vagrant-libvirt"],
+        why: "machines that Vagrant makes",
+    },
+    Package {
+        names: &["libvirt-daemon-system"],
+        why: "libvirt, for those machines",
+    },
+    Package {
+        names: &["libvirt-clients"],
+        why: "looking at those machines",
+    },
+    Package {
+        names: &["dnsmasq-base"],
+        why: "addresses of those machines",
+    },
+];
+
 /// Disks of virtual machines. A QEMU of one's own brings `qemu-img` along, and this package
 /// would put another before it.
 const QEMU_IMG: Package = Package {
@@ -145,9 +169,7 @@ pub(crate) fn install_missing(options: &Options) -> Result<()> {
     if !nightly_has_sources() {
         packages.extend(EBPF_COMPILER);
     }
-    if find("qemu-img").is_none() {
-        packages.push(&QEMU_IMG);
-    }
+    packages.extend(VAGRANT.iter().filter(|package| available(package).is_ok()));
     let missing_packages: Vec<&Package> = packages
         .into_iter()
         .filter(|package| !package.names.iter().any(|name| installed(name)))
@@ -163,7 +185,8 @@ pub(crate) fn install_missing(options: &Options) -> Result<()> {
             tool.name, tool.version, tool.why
         );
     }
-    if missing_packages.is_empty() && missing_tools.is_empty() {
+    let lacks_qemu_img = find("qemu-img").is_none();
+    if missing_packages.is_empty() && missing_tools.is_empty() && !lacks_qemu_img {
         eprintln!("setup: everything is here");
         return Ok(());
     }
@@ -171,6 +194,10 @@ pub(crate) fn install_missing(options: &Options) -> Result<()> {
         bail!("something is missing; `cargo xtask setup` installs it");
     }
     install_packages(&missing_packages)?;
+    // After QEMU, which puts out a `qemu-img` of another version.
+    if find("qemu-img").is_none() {
+        install_packages(&[&QEMU_IMG])?;
+    }
     for tool in missing_tools {
         run(command("cargo").args(["install", tool.name, "--version", tool.version, "--locked"]))?;
     }

@@ -15,6 +15,10 @@ pub(crate) struct Options {
     /// Seconds that each fuzz target runs; 0 leaves fuzzing out.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     fuzz: u32,
+    /// Run the tests of Vagrant alone, with those that make machines: a quarter of an
+    /// hour without KVM.
+    #[arg(long)]
+    vagrant: bool,
     #[command(flatten)]
     vm: vm::MatrixOptions,
 }
@@ -27,7 +31,13 @@ const FUZZ_TARGETS: [&str; 2] = ["lab_file", "pcap"];
 
 /// Runs every test here, or those of the kernel matrix on its machines.
 pub(crate) fn run_tests(options: &Options) -> Result<()> {
-    if options.vm.vm.is_empty() {
+    if options.vagrant {
+        setup::install_missing(&setup::Options::default())?;
+        let test = ["test", "--locked", "--test", "labctl", "vagrant::"];
+        run(command("cargo")
+            .args(test)
+            .args(["--", "--include-ignored"]))
+    } else if options.vm.vm.is_empty() {
         everything(options)
     } else {
         vm::test(&options.vm)

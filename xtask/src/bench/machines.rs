@@ -19,7 +19,7 @@ use super::sample::Sample;
 use crate::command::{output, target_folder};
 use crate::table::Table;
 use crate::vm::guest::Guests;
-use crate::vm::{KERNELS, image};
+use crate::vm::image;
 
 /// Numbers of machines.
 const SIZES: [usize; 3] = [1, 3, 5];
@@ -64,8 +64,7 @@ impl Bench {
     /// The image, and a template of it with nothing in it.
     fn prepare() -> Result<Self> {
         let store = image::store()?;
-        let kernels: Vec<_> = KERNELS.split(',').map(str::to_owned).collect();
-        let image = image::with_kernels(&store, &kernels)?;
+        let image = image::build(&store)?;
         let folder = tempfile::Builder::new()
             .prefix("bench-")
             .tempdir_in(target_folder().join("vm"))

@@ -8,6 +8,7 @@ use lab_vm::build::{Options, Progress};
 use lab_vm::recipe::Recipe;
 use lab_vm::store::{Image, Store};
 
+use super::KERNELS;
 use crate::command::target_folder;
 
 /// What the image is called in the store.
@@ -24,13 +25,14 @@ pub(crate) fn store() -> Result<Store> {
     Store::at(&root).context("failed to open the images of the matrix")
 }
 
-/// The image with these kernels, built if it is not there.
+/// The image, with all kernels of the matrix whichever are tested, so that there is one; built
+/// if it is not there.
 ///
 /// # Errors
 /// Also when Debian's archive cannot be reached: the matrix is not passed by what was not run.
-pub(crate) fn with_kernels(store: &Store, kernels: &[String]) -> Result<Image> {
+pub(crate) fn build(store: &Store) -> Result<Image> {
     let recipe = Recipe::debian_12()
-        .with_kernels(kernels.iter().map(String::as_str))
+        .with_kernels(KERNELS.split(','))
         .map_err(|kernel| anyhow!("there is no kernel `{kernel}` for {NAME}"))?;
     let mut tell = |progress: Progress| match progress {
         Progress::Waiting => eprintln!("vm: another process builds {NAME}; waiting"),
@@ -38,7 +40,6 @@ pub(crate) fn with_kernels(store: &Store, kernels: &[String]) -> Result<Image> {
     };
     let never = AtomicBool::new(false);
     let built = store.build(&recipe, Options::default(), &never, &mut tell);
-    Ok(built
-        .with_context(|| format!("failed to build {NAME} with kernels {}", kernels.join(", ")))?
-        .into_image())
+    let built = built.with_context(|| format!("failed to build {NAME} with kernels {KERNELS}"))?;
+    Ok(built.into_image())
 }

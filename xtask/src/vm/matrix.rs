@@ -89,12 +89,15 @@ struct Report {
 
 impl Matrix {
     fn build(kernels: &[String]) -> Result<Self> {
+        let image = image::build(&image::store()?)?;
+        for kernel in kernels {
+            image.kernel(Some(kernel))?;
+        }
         let attach_modes = ATTACH_MODES.build()?;
         let suites = SUITES
             .iter()
             .map(|suite| Ok((suite, suite.build()?)))
             .collect::<Result<_>>()?;
-        let image = image::with_kernels(&image::store()?, kernels)?;
         Ok(Self {
             image,
             suites,

@@ -14,6 +14,7 @@ mod lab;
 mod many_connections;
 mod qemu;
 mod readme;
+mod ssh_hosts;
 mod up;
 mod user;
 mod vagrant;

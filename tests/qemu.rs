@@ -138,8 +138,10 @@ mod vm {
         user.run(&["image", "list"]).exits(0).prints("debian-12");
     }
 
+    /// One that dies while it goes on from a template is booted instead.
     fn a_machine_that_dies_during_up_is_named(user: &User) {
         let mut up = user.labctl(&UP);
+        up.arg("--cold");
         up.stdout(Stdio::piped()).stderr(Stdio::piped());
         let up = up.spawn().expect("labctl starts");
         wait_until("the machine is there", PATIENCE, || {

@@ -190,7 +190,8 @@ async fn a_terminal_has_the_size_it_is_given_and_later_another() {
         columns: 100,
         rows: 40,
     };
-    let script = "stty size; echo $TERM; trap 'stty size; exit 3' WINCH; while :; do read x; done";
+    // The trap stands before it says that it may be resized.
+    let script = "stty size; trap 'stty size; exit 3' WINCH; echo $TERM; while :; do read x; done";
     let command = Command::new(["sh", "-c", script]).with_pty(pty);
     let mut exec = session.start(command).await.expect("it runs");
     let mut stdout = exec.stdout.take().expect("stdout");

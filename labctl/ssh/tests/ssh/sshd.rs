@@ -101,6 +101,8 @@ impl Setup {
             // The folder lies in /tmp, which others may write.
             "StrictModes no".to_owned(),
             "UsePAM no".to_owned(),
+            // A shell that sshd starts reads ~/.bashrc, whatever the user has in there.
+            format!("SetEnv HOME={}", path("home")),
             "PasswordAuthentication no".to_owned(),
             "KbdInteractiveAuthentication no".to_owned(),
             "PermitRootLogin prohibit-password".to_owned(),

@@ -31,6 +31,7 @@ use lab_model::node_state::{NODE_STATE_VERSION, NodeState};
 use nix::sys::signal::Signal;
 
 pub use error::AgentError;
+pub(crate) use files::remove_whole;
 pub use observed::{applied, observe};
 pub(crate) use pod::macs as pod_macs;
 pub(crate) use view::NodeView;

@@ -52,15 +52,18 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, AgentError> {
 
 /// Removes a file or a folder with all in it; one that is gone is no fault.
 pub(super) fn remove(path: &Path) -> Result<(), AgentError> {
+    remove_whole(path).map_err(AgentError::file("remove", path))
+}
+
+/// As [`remove`], for those with errors of their own.
+pub(crate) fn remove_whole(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(AgentError::file("remove", path)(error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }

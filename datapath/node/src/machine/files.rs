@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{HOME, MachineError};
+use crate::agent;
 
 /// Makes a folder, and those above it, for root only; takes from others one that
 /// whoever brought labctl here has made.
@@ -77,15 +78,5 @@ pub(super) fn rewrite(path: &Path, text: &str) -> Result<(), MachineError> {
 
 /// Removes a file, link or folder with all in it; one that is gone is no fault.
 pub(super) fn remove(path: &Path) -> Result<(), MachineError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(MachineError::file("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+    agent::remove_whole(path).map_err(MachineError::file("remove", path))
 }

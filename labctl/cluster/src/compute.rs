@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::lab::{Lab, Node, Role};
 use lab_model::node_state::{
-    NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns,
+    Identity, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns, RemotePod,
 };
 
 use crate::allocations::{Allocations, NodeAllocation, PodAllocation};
@@ -224,18 +224,28 @@ fn place_all(
 fn assemble(lab: &Lab, runs: &[PodRun<'_>], allocations: Allocations) -> Cluster {
     let mut pods = Vec::with_capacity(runs.len());
     let mut pods_of: BTreeMap<&str, Vec<Pod>> = BTreeMap::new();
+    let mut everywhere = Vec::with_capacity(runs.len());
+    let mut identities = BTreeMap::new();
     for run in runs {
         let Some(allocation) = allocations.pods.get(&run.wanted.key) else {
             continue;
         };
         pods.push(pod_placement(run, allocation));
         let identity = allocations.identities[&identity::key(&run.security_labels)];
-        pods_of
-            .entry(&allocation.node)
-            .or_default()
-            .push(pod_state(run, allocation, identity));
+        identities.insert(identity, &run.security_labels);
+        let pod = pod_state(run, allocation, identity);
+        everywhere.push(remote_pod(&pod, &allocation.node));
+        pods_of.entry(&allocation.node).or_default().push(pod);
     }
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    everywhere.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let identities: Vec<Identity> = identities
+        .into_iter()
+        .map(|(id, labels)| Identity {
+            id,
+            labels: labels.clone(),
+        })
+        .collect();
     let peers: Vec<(Peer, bool)> = lab
         .cluster_nodes()
         .map(|node| (peer(node, &allocations), node.role == Role::ControlPlane))
@@ -248,12 +258,18 @@ fn assemble(lab: &Lab, runs: &[PodRun<'_>], allocations: Allocations) -> Cluster
             .iter()
             .map(|(peer, _)| peer)
             .filter(|peer| peer.name != this.name);
+        let elsewhere = everywhere.iter().filter(|pod| pod.node != this.name);
         let state = NodeState {
             version: NODE_STATE_VERSION,
             lab: lab.name.clone(),
             node: node_identity(this, *control_plane),
             peers: others.cloned().collect(),
             pods,
+            remote_pods: elsewhere.cloned().collect(),
+            identities: identities.clone(),
+            services: Vec::new(),
+            redirects: Vec::new(),
+            announcements: Vec::new(),
             dns: pod_dns(),
             datapath: datapath_settings(lab, this.pod_cidr),
         };
@@ -287,6 +303,16 @@ fn pod_state(run: &PodRun<'_>, allocation: &PodAllocation, identity: u32) -> Pod
         identity,
         labels: run.security_labels.clone(),
         workload: run.object.template.workload.clone(),
+    }
+}
+
+fn remote_pod(pod: &Pod, node: &str) -> RemotePod {
+    RemotePod {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        node: node.to_owned(),
+        address: pod.address,
+        identity: pod.identity,
     }
 }
 

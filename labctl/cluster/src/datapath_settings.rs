@@ -2,7 +2,9 @@
 
 use ipnet::Ipv4Net;
 use lab_model::lab::{Lab, Role};
-use lab_model::node_state::{DatapathSettings, IpMasqAgent};
+use lab_model::node_state::{
+    DatapathSettings, FlowSettings, IpMasqAgent, Masquerade, Routing, ServiceHandling,
+};
 use lab_model::values::{IpMasqAgentConfig, Values};
 use serde::Serialize;
 
@@ -22,7 +24,11 @@ pub(crate) fn datapath_settings(lab: &Lab, pod_cidr: Ipv4Net) -> DatapathSetting
     let or_default = |max: Option<u32>| max.unwrap_or(DEFAULT_MAP_ENTRIES);
     DatapathSettings {
         devices: devices(lab),
-        masquerade: values.enable_ipv4_masquerade && values.bpf.masquerade,
+        masquerade: if values.enable_ipv4_masquerade && values.bpf.masquerade {
+            Masquerade::Ebpf
+        } else {
+            Masquerade::Off
+        },
         // With the agent, its CIDRs decide, so that only an explicit
         // native-routing CIDR still excludes; without it, the node's own range
         // stands in (Cilium's `RemoteSNATDstAddrExclusionCIDRv4`).
@@ -34,8 +40,17 @@ pub(crate) fn datapath_settings(lab: &Lab, pod_cidr: Ipv4Net) -> DatapathSetting
         native_routing_cidr: Some(explicit.unwrap_or(pod_cidr)),
         ip_masq_agent: ip_masq_agent(values),
         snat_ports: values.snat_ports(),
+        node_ports: (
+            values.node_port.range.first(),
+            values.node_port.range.last(),
+        ),
         fragment_tracking: values.fragment_tracking,
-        auto_direct_node_routes: values.auto_direct_node_routes,
+        routing: Routing::Native {
+            auto_direct_node_routes: values.auto_direct_node_routes,
+        },
+        mtu: None,
+        services: ServiceHandling::Ebpf,
+        flows: FlowSettings::default(),
         host_legacy_routing: values.bpf.host_legacy_routing,
         nat_max: or_default(values.bpf.nat_max),
         ct_tcp_max: or_default(values.bpf.ct_tcp_max),

@@ -4,14 +4,26 @@
 //! match it, and nothing else configures a node. It travels as JSON over the
 //! agent's Unix socket, so its shape is versioned.
 
+mod datapath;
+mod services;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub use datapath::{
+    Aggregation, DatapathSettings, FlowSettings, IpMasqAgent, Masquerade, Routing, ServiceHandling,
+    TunnelProtocol,
+};
+pub use services::{
+    Announcement, Backend, LocalRedirect, Protocol, RedirectFrontend, Service, ServicePort,
+    TrafficPolicy,
+};
+
 /// Shape of the document; an agent refuses another one.
-pub const NODE_STATE_VERSION: u32 = 1;
+pub const NODE_STATE_VERSION: u32 = 2;
 
 /// What one node of the cluster is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +39,16 @@ pub struct NodeState {
     pub peers: Vec<Peer>,
     /// Pods that run here, by `namespace/name`.
     pub pods: Vec<Pod>,
+    /// Pods that run on the other nodes, by `namespace/name`.
+    pub remote_pods: Vec<RemotePod>,
+    /// Labels behind every identity of the cluster's pods, by number.
+    pub identities: Vec<Identity>,
+    /// Services of the cluster, by `namespace/name`.
+    pub services: Vec<Service>,
+    /// Local redirect policies, by `namespace/name`, resolved for this node.
+    pub redirects: Vec<LocalRedirect>,
+    /// LoadBalancer addresses that nodes announce to their segment, by address.
+    pub announcements: Vec<Announcement>,
     /// How pods resolve names.
     pub dns: PodDns,
     /// What the datapath does.
@@ -93,6 +115,32 @@ impl Pod {
     }
 }
 
+/// A pod that runs on another node: whose address it is, and behind which node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemotePod {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Pod name.
+    pub name: String,
+    /// Name of the node: one of [`NodeState::peers`].
+    pub node: String,
+    /// Address of the pod's `eth0`.
+    pub address: Ipv4Addr,
+    /// Security identity.
+    pub identity: u32,
+}
+
+/// A security identity and the labels that make it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The number, 256 and up.
+    pub id: u32,
+    /// Labels as `source:key=value`, sorted.
+    pub labels: Vec<String>,
+}
+
 /// A built-in workload, chosen by image name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "app", rename_all = "kebab-case", deny_unknown_fields)]
@@ -121,49 +169,6 @@ pub struct PodDns {
     pub search: Vec<String>,
     /// `options ndots:`.
     pub ndots: u8,
-}
-
-/// What the datapath does, computed from Cilium's Helm values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatapathSettings {
-    /// Interfaces at whose egress pods are masqueraded (`devices`).
-    pub devices: Vec<String>,
-    /// `bpf.masquerade` and `enableIPv4Masquerade`, both.
-    pub masquerade: bool,
-    /// Destinations that are never masqueraded: `ipv4NativeRoutingCIDR`. With
-    /// the ip-masq-agent only when set explicitly; otherwise defaulting to the
-    /// node's own podCIDR (reference: Cilium `HeaderfileWriter`).
-    pub snat_exclusion: Option<Ipv4Net>,
-    /// As `cilium status` prints it, whatever the exclusion is.
-    pub native_routing_cidr: Option<Ipv4Net>,
-    /// The ip-masq-agent, when enabled.
-    pub ip_masq_agent: Option<IpMasqAgent>,
-    /// First and last source port given to masqueraded flows. `nodePort.range`
-    /// decides the first: one past its end.
-    pub snat_ports: (u16, u16),
-    /// Whether ports of later fragments are remembered from the first.
-    pub fragment_tracking: bool,
-    /// `autoDirectNodeRoutes`: a route to every peer's podCIDR.
-    pub auto_direct_node_routes: bool,
-    /// `bpf.hostLegacyRouting`: let the kernel's stack forward, rather than
-    /// redirecting between devices.
-    pub host_legacy_routing: bool,
-    /// Entries in the NAT map (`bpf.natMax`).
-    pub nat_max: u32,
-    /// Entries in the TCP conntrack map (`bpf.ctTcpMax`).
-    pub ct_tcp_max: u32,
-    /// Entries in the conntrack map of the other protocols (`bpf.ctAnyMax`).
-    pub ct_any_max: u32,
-}
-
-/// The ip-masq-agent's configuration file, as text: the agent parses it, so that
-/// a file edited by hand and one made from values take the same way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IpMasqAgent {
-    /// YAML or JSON; `None` when the file does not exist, and the defaults apply.
-    pub config: Option<String>,
 }
 
 /// NodeState of every cluster node, by node name.

@@ -7,7 +7,7 @@
 use std::os::fd::BorrowedFd;
 
 use ipnet::Ipv4Net;
-use lab_model::node_state::{NodeState, Pod};
+use lab_model::node_state::{NodeState, Pod, Routing};
 
 use super::pods::Pods;
 use super::{AgentError, NodeView, pod};
@@ -290,7 +290,12 @@ fn route_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
     let peers = state
         .peers
         .iter()
-        .filter(|_| state.datapath.auto_direct_node_routes)
+        .filter(|_| {
+            state.datapath.routing
+                == Routing::Native {
+                    auto_direct_node_routes: true,
+                }
+        })
         .map(|peer| Route::via(peer.pod_cidr.trunc(), peer.address).protocol(protocol::KERNEL));
     let wanted: Vec<Route> = pods.chain(peers).collect();
     let mut repairs = missing_routes(&wanted, view);

@@ -37,24 +37,23 @@ pub(crate) fn document(name: &str, number: u8) -> NodeState {
             pod("pod-a", 10, Workload::Netshoot),
             pod("pod-b", 11, Workload::Whoami { port: 80 }),
         ],
+        remote_pods: Vec::new(),
+        identities: Vec::new(),
+        services: Vec::new(),
+        redirects: Vec::new(),
+        announcements: Vec::new(),
         dns: PodDns {
             nameserver: Ipv4Addr::new(10, 96, 0, 10),
             search: vec!["svc.cluster.local".into(), "cluster.local".into()],
             ndots: 5,
         },
         datapath: DatapathSettings {
-            devices: vec!["eth0".into(), "eth1".into()],
-            masquerade: true,
             snat_exclusion: Some("10.244.0.0/16".parse().expect("legal")),
             native_routing_cidr: Some("10.244.0.0/16".parse().expect("legal")),
-            ip_masq_agent: None,
-            snat_ports: (32768, 65535),
-            fragment_tracking: true,
-            auto_direct_node_routes: true,
-            host_legacy_routing: false,
             nat_max: 4096,
             ct_tcp_max: 4096,
             ct_any_max: 4096,
+            ..DatapathSettings::default()
         },
     }
 }

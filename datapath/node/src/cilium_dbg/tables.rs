@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ipnet::Ipv4Net;
 use lab_datapath_common::DropReason;
-use lab_model::node_state::{NodeState, Pod};
+use lab_model::node_state::{Masquerade, NodeState, Pod};
 
 use super::columns;
 use crate::api::{AttachMode, MetricRecord, PodStatus, Status};
@@ -72,7 +72,7 @@ fn ipam(state: &NodeState) -> String {
 }
 
 fn masquerading(status: &Status, state: &NodeState) -> String {
-    if !state.datapath.masquerade {
+    if state.datapath.masquerade != Masquerade::Ebpf {
         return "Disabled".to_owned();
     }
     let mode = if state.datapath.ip_masq_agent.is_some() {
@@ -143,7 +143,10 @@ pub(super) fn configuration(state: &NodeState) -> String {
         ("bpf-ct-global-tcp-max", datapath.ct_tcp_max.to_string()),
         ("bpf-nat-global-max", datapath.nat_max.to_string()),
         ("devices", datapath.devices.join(" ")),
-        ("enable-bpf-masquerade", datapath.masquerade.to_string()),
+        (
+            "enable-bpf-masquerade",
+            (datapath.masquerade == Masquerade::Ebpf).to_string(),
+        ),
         (
             "enable-host-legacy-routing",
             datapath.host_legacy_routing.to_string(),

@@ -2,8 +2,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use lab_model::node_state::{
-    DatapathSettings, IpMasqAgent, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod, PodDns,
-    Workload,
+    DatapathSettings, IpMasqAgent, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod,
+    PodDns, Workload,
 };
 
 use super::*;
@@ -37,24 +37,20 @@ fn state() -> NodeState {
             ],
             workload: Workload::Netshoot,
         }],
+        remote_pods: Vec::new(),
+        identities: Vec::new(),
+        services: Vec::new(),
+        redirects: Vec::new(),
+        announcements: Vec::new(),
         dns: PodDns {
             nameserver: Ipv4Addr::new(10, 96, 0, 10),
             search: vec!["svc.cluster.local".into()],
             ndots: 5,
         },
         datapath: DatapathSettings {
-            devices: vec!["eth0".into(), "eth1".into()],
-            masquerade: true,
             snat_exclusion: Some("10.244.0.0/16".parse().expect("legal")),
             native_routing_cidr: Some("10.244.0.0/16".parse().expect("legal")),
-            ip_masq_agent: None,
-            snat_ports: (32768, 65535),
-            fragment_tracking: true,
-            auto_direct_node_routes: true,
-            host_legacy_routing: false,
-            nat_max: 65536,
-            ct_tcp_max: 65536,
-            ct_any_max: 65536,
+            ..DatapathSettings::default()
         },
     }
 }
@@ -127,7 +123,7 @@ fn status_tells_of_a_configuration_that_was_not_taken_over() {
 #[test]
 fn masquerading_switched_off_is_disabled() {
     let mut state = state();
-    state.datapath.masquerade = false;
+    state.datapath.masquerade = Masquerade::Off;
     assert!(tables::status(&applied(state)).contains("Masquerading:            Disabled\n"));
 }
 

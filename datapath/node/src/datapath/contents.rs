@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use lab_datapath_common::Address;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::settings::{self, Device, Settings};
-use lab_model::node_state::{DatapathSettings, NodeState};
+use lab_model::node_state::{DatapathSettings, Masquerade, NodeState};
 
 use crate::agent::NodeView;
 use crate::agent::pod_macs;
@@ -40,7 +40,10 @@ impl Contents {
 fn settings(datapath: &DatapathSettings) -> Settings {
     let mut flags = 0;
     let mut set = |on: bool, flag: u32| flags |= if on { flag } else { 0 };
-    set(datapath.masquerade, settings::flag::MASQUERADE);
+    set(
+        datapath.masquerade == Masquerade::Ebpf,
+        settings::flag::MASQUERADE,
+    );
     set(datapath.snat_exclusion.is_some(), settings::flag::EXCLUSION);
     set(
         datapath.ip_masq_agent.is_some(),

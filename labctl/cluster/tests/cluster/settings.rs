@@ -2,7 +2,7 @@
 
 use lab_cluster::{Allocations, DEFAULT_MAP_ENTRIES};
 use lab_model::lab::{Lab, Role};
-use lab_model::node_state::{DatapathSettings, IpMasqAgent};
+use lab_model::node_state::{DatapathSettings, IpMasqAgent, Masquerade, Routing};
 use lab_model::values::Values;
 use serde_json::{Value, json};
 
@@ -29,8 +29,15 @@ fn the_study_labs_values() {
         "bpf": {"masquerade": true},
     }));
     assert_eq!(settings.devices, ["eth0", "eth1"]);
-    assert!(settings.masquerade && settings.fragment_tracking);
-    assert!(settings.auto_direct_node_routes);
+    assert_eq!(settings.masquerade, Masquerade::Ebpf);
+    assert!(settings.fragment_tracking);
+    let auto_direct_node_routes = true;
+    assert_eq!(
+        settings.routing,
+        Routing::Native {
+            auto_direct_node_routes
+        }
+    );
     assert_eq!(settings.snat_exclusion, net("10.244.0.0/16"));
     assert_eq!(settings.native_routing_cidr, net("10.244.0.0/16"));
     assert_eq!(settings.ip_masq_agent, None);
@@ -41,14 +48,20 @@ fn the_study_labs_values() {
 
 #[test]
 fn direct_node_routes_can_be_left_out() {
-    assert!(!settings(json!({"autoDirectNodeRoutes": false})).auto_direct_node_routes);
+    let auto_direct_node_routes = false;
+    assert_eq!(
+        settings(json!({"autoDirectNodeRoutes": false})).routing,
+        Routing::Native {
+            auto_direct_node_routes
+        }
+    );
 }
 
 #[test]
 fn masquerading_takes_both_values() {
-    assert!(!settings(json!({})).masquerade);
+    assert_eq!(settings(json!({})).masquerade, Masquerade::Off);
     let off = json!({"bpf": {"masquerade": true}, "enableIPv4Masquerade": false});
-    assert!(!settings(off).masquerade);
+    assert_eq!(settings(off).masquerade, Masquerade::Off);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use ipnet::Ipv4Net;
 use super::{Desired, Observed, Plan, Wiring, plan};
 use crate::lab::{Lab, Node, Role, StaticRoute};
 use crate::node_state::{
-    DatapathSettings, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns,
-    Workload,
+    DatapathSettings, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer,
+    Pod, PodDns, Workload,
 };
 use crate::values::Values;
 
@@ -72,6 +72,11 @@ fn node_states(lab: &Lab) -> NodeStates {
             node: node.clone(),
             peers: others.map(peer).collect(),
             pods: vec![pod(node)],
+            remote_pods: Vec::new(),
+            identities: Vec::new(),
+            services: Vec::new(),
+            redirects: Vec::new(),
+            announcements: Vec::new(),
             dns: PodDns {
                 nameserver: Ipv4Addr::new(10, 96, 0, 10),
                 search: vec![],
@@ -122,18 +127,12 @@ fn pod(node: &NodeIdentity) -> Pod {
 
 fn datapath(masquerade: bool) -> DatapathSettings {
     DatapathSettings {
-        devices: vec!["eth0".to_owned(), "eth1".to_owned()],
-        masquerade,
-        snat_exclusion: None,
-        native_routing_cidr: None,
-        ip_masq_agent: None,
-        snat_ports: (32768, 65535),
-        fragment_tracking: true,
-        auto_direct_node_routes: true,
-        host_legacy_routing: false,
-        nat_max: 65536,
-        ct_tcp_max: 65536,
-        ct_any_max: 65536,
+        masquerade: if masquerade {
+            Masquerade::Ebpf
+        } else {
+            Masquerade::Off
+        },
+        ..DatapathSettings::default()
     }
 }
 

@@ -63,6 +63,42 @@ pub(crate) fn processes_of(lab: &str) -> impl Iterator<Item = String> {
     })
 }
 
+/// The one process of a node's agent.
+pub(crate) struct Agent(nix::unistd::Pid);
+
+/// The agent of a node.
+#[track_caller]
+pub(crate) fn agent_of(lab: &str, node: &str) -> Agent {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let mount = cgroup_mounts(&mounts).next().expect("cgroup2 is mounted");
+    let cgroup = Path::new(mount)
+        .join("labctl")
+        .join(lab)
+        .join(node)
+        .join("agent");
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).expect("the agent's cgroup");
+    let first = processes.lines().next().expect("an agent that runs");
+    Agent(nix::unistd::Pid::from_raw(first.parse().expect("a pid")))
+}
+
+impl Agent {
+    /// Ends it without a chance to tidy up, and waits until it is gone.
+    #[track_caller]
+    pub(crate) fn kill(self) {
+        use nix::sys::signal::{Signal, kill};
+        kill(self.0, Signal::SIGKILL).expect("the agent is there");
+        let folder = format!("/proc/{}", self.0);
+        crate::user::wait_until(
+            "the agent is gone",
+            std::time::Duration::from_secs(10),
+            || {
+                // A zombie has no memory map, and no program.
+                fs::read_link(format!("{folder}/exe")).is_err()
+            },
+        );
+    }
+}
+
 /// Whether `…/labctl/LAB` or `…/labctl/LAB/…` is in the line.
 fn names(line: &str, lab: &str) -> bool {
     let Some((_, rest)) = line.split_once(&format!("/labctl/{lab}")) else {

@@ -4,6 +4,7 @@
 //! its own under names of its own, so tests run side by side and beside a lab that
 //! is up; a guard takes them down.
 
+mod agents;
 mod check;
 mod command_line;
 mod exec;
@@ -12,6 +13,7 @@ mod interrupt;
 mod killed;
 mod lab;
 mod many_connections;
+mod pods;
 mod qemu;
 mod readme;
 mod ssh_hosts;

@@ -2,29 +2,18 @@
 //! port range that runs dry fails late and says so.
 
 mod as_root {
-    use std::fmt::Write as _;
-    use std::io::{BufRead, BufReader, Write as _};
-    use std::path::PathBuf;
-    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::io::Write as _;
+    use std::process::Child;
 
     use serde_json::Value;
 
     use crate::lab::Lab;
+    use crate::pods::{end, line, lines, manifest, serve, start_traffic};
 
     const PODS: usize = 16;
     const REMOTES: usize = 8;
     const CONNECTIONS: usize = 60_000;
     const PORT: u16 = 9000;
-
-    /// The program of `tests/traffic`, which cargo builds beside the tests.
-    fn traffic() -> PathBuf {
-        let test = std::env::current_exe().expect("the test's own path");
-        let profile = test
-            .parent()
-            .and_then(|deps| deps.parent())
-            .expect("a folder above deps");
-        profile.join("examples/traffic")
-    }
 
     /// The study lab with client pods on k8s-ctr and more values.
     fn lab(pods: usize, values: &str) -> Lab {
@@ -33,63 +22,12 @@ mod as_root {
             let text = text.replace("manifests: [", "manifests: [clients.yaml, ");
             text.replace("bpf: {masquerade: true}", values)
         });
-        let mut manifest = String::new();
-        for pod in 0..pods {
-            writeln!(
-                manifest,
-                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: client-{pod}}}\n\
-                 spec:\n  nodeName: k8s-ctr\n  containers:\n  \
-                 - {{name: netshoot, image: nicolaka/netshoot}}"
-            )
-            .expect("writing to a String");
-        }
+        let clients = (0..pods).map(|pod| (format!("client-{pod}"), "k8s-ctr"));
+        let manifest = manifest(clients);
         let folder = lab.file.parent().expect("the lab file's folder");
         std::fs::write(folder.join("clients.yaml"), manifest).expect("write the manifest");
         lab.up();
         lab
-    }
-
-    /// Starts `traffic` on a node or in a pod.
-    fn start(lab: &Lab, target: &str, words: &[String]) -> Child {
-        Command::new(assert_cmd::cargo::cargo_bin!("labctl"))
-            .args(["exec", "--lab", &lab.name, target, "--"])
-            .arg(traffic())
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("labctl starts")
-    }
-
-    fn lines(child: &mut Child) -> BufReader<ChildStdout> {
-        BufReader::new(child.stdout.take().expect("stdout was asked to be piped"))
-    }
-
-    #[track_caller]
-    fn line(from: &mut BufReader<ChildStdout>) -> String {
-        let mut line = String::new();
-        from.read_line(&mut line).expect("traffic prints lines");
-        assert!(!line.is_empty(), "traffic ended early");
-        line.trim_end().to_owned()
-    }
-
-    /// A server for each address of the router; each is a process, for descriptors
-    /// are limited by process. They end with the lab.
-    fn serve(lab: &Lab, addresses: &[String]) -> Vec<Child> {
-        let start_one = |address: &String| {
-            let mut server = start(lab, "router", &["serve".to_owned(), address.clone()]);
-            let mut output = lines(&mut server);
-            assert_eq!(line(&mut output), "ready");
-            server
-        };
-        addresses.iter().map(start_one).collect()
-    }
-
-    fn end(servers: Vec<Child>) {
-        for mut server in servers {
-            server.kill().expect("end the server this test started");
-            server.wait().expect("reap the server");
-        }
     }
 
     #[test]
@@ -119,7 +57,7 @@ mod as_root {
             .iter()
             .map(|address| format!("{address}:{PORT}"))
             .collect();
-        let servers = serve(&lab, &sockets);
+        let servers = serve(&lab, "router", &sockets);
 
         let each = CONNECTIONS / PODS;
         let words = [
@@ -132,7 +70,7 @@ mod as_root {
         ]
         .concat();
         let mut clients: Vec<Child> = (0..PODS)
-            .map(|pod| start(&lab, &format!("client-{pod}"), &words))
+            .map(|pod| start_traffic(&lab, &format!("client-{pod}"), &words))
             .collect();
         let mut outputs: Vec<_> = clients.iter_mut().map(lines).collect();
         for output in &mut outputs {
@@ -173,7 +111,7 @@ mod as_root {
             "bpf: {masquerade: true}\n  nodePort: {range: \"30000,64535\"}",
         );
         let socket = format!("10.10.1.200:{PORT}");
-        let servers = serve(&lab, std::slice::from_ref(&socket));
+        let servers = serve(&lab, "router", std::slice::from_ref(&socket));
 
         let words = [
             "hold",
@@ -182,7 +120,7 @@ mod as_root {
             "--timeout-ms=400",
             &socket,
         ];
-        let mut client = start(&lab, "client-0", &words.map(str::to_owned));
+        let mut client = start_traffic(&lab, "client-0", &words.map(str::to_owned));
         let mut output = lines(&mut client);
         let counts: Value = serde_json::from_str(&line(&mut output)).expect("JSON");
         client.wait().expect("reap the client");

@@ -7,6 +7,7 @@
 mod hold;
 mod rate;
 mod serve;
+mod steady;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -46,6 +47,19 @@ enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Open connections at a steady rate, each for one question, beside one to each address that
+    /// stays open; print what was answered and what failed as JSON.
+    Steady {
+        /// Where to, in turn.
+        #[arg(required = true)]
+        to: Vec<SocketAddrV4>,
+        /// New connections in a second.
+        #[arg(long)]
+        per_second: u32,
+        /// For how long.
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Connect, exchange one token, close, again and again; print connections per second.
     Rate {
         /// Where to.
@@ -82,6 +96,15 @@ fn main() -> std::io::Result<()> {
             };
             runtime.block_on(hold::hold(plan))
         }
+        Command::Steady {
+            to,
+            per_second,
+            seconds,
+        } => runtime.block_on(steady::steady(
+            &to,
+            per_second,
+            Duration::from_secs(seconds),
+        )),
         Command::Rate {
             to,
             seconds,

@@ -70,7 +70,7 @@ fn image() -> Image {
     let binary = std::env::current_exe().expect("a test has a path");
     let target = binary.ancestors().nth(3).expect("target/debug/deps/test");
     let given = std::env::var_os("LABCTL_TEST_IMAGES").map(PathBuf::from);
-    let store = Store::at(&given.unwrap_or_else(|| target.join("labctl-images")));
+    let store = Store::at(&given.unwrap_or_else(|| target.join("vm/data/labctl/images")));
     let recipe = Recipe {
         name: "debian-12-box".to_owned(),
         ..Recipe::debian_12()

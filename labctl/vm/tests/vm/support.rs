@@ -15,18 +15,21 @@ use lab_vm::store::{Image, Store};
 
 pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// Every test's store: beside the test binary, so that suites share what they build.
+/// Every test's store, in the target folder of the test binary: that of `cargo xtask test --vm`,
+/// so that suites share what they build.
 pub(crate) fn store() -> Store {
     let binary = std::env::current_exe().expect("a test has a path");
     let target = binary.ancestors().nth(3).expect("target/debug/deps/test");
     let root = std::env::var_os("LABCTL_TEST_IMAGES").map(PathBuf::from);
-    Store::at(&root.unwrap_or_else(|| target.join("labctl-images"))).expect("a store")
+    Store::at(&root.unwrap_or_else(|| target.join("vm/data/labctl/images"))).expect("a store")
 }
 
+/// The image of the kernel matrix: with every kernel that there is, the first being the default.
 pub(crate) fn image() -> Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
     let built = IMAGE.get_or_init(|| {
-        let recipe = Recipe::debian_12();
+        let kernels = Recipe::debian_12().with_kernels(["6.1", "6.12", "sid"]);
+        let recipe = kernels.expect("kernels that are known");
         let built = store().build(&recipe, Options::default(), &NEVER, &mut |_| ());
         built.expect("the image can be built").into_image()
     });

@@ -4,12 +4,14 @@
 //!
 //! It runs inside a pod or node (`labctl exec`), so it is a program of its own.
 
+mod flows;
 mod hold;
 mod rate;
+mod rtt;
 mod serve;
 mod steady;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +48,24 @@ enum Command {
         /// After opening, print `open` and wait for a line on stdin before the exchange.
         #[arg(long)]
         wait: bool,
+    },
+    /// Exchange one token after the other on one connection; print the median of the times that
+    /// takes, in microseconds.
+    Rtt {
+        /// Where to.
+        to: SocketAddrV4,
+        /// For how long.
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
+    },
+    /// Send one datagram each on so many flows, which differ in their destination ports and, past
+    /// 60 000, in their source ports.
+    Flows {
+        /// Where to; nobody need answer.
+        to: Ipv4Addr,
+        /// How many.
+        #[arg(long)]
+        count: u32,
     },
     /// Open connections at a steady rate, each for one question, beside one to each address that
     /// stays open; print what was answered and what failed as JSON.
@@ -96,6 +116,10 @@ fn main() -> std::io::Result<()> {
             };
             runtime.block_on(hold::hold(plan))
         }
+        Command::Rtt { to, seconds } => {
+            runtime.block_on(rtt::rtt(to, Duration::from_secs(seconds)))
+        }
+        Command::Flows { to, count } => flows::flows(to, count),
         Command::Steady {
             to,
             per_second,

@@ -36,7 +36,7 @@ enum What {
         #[arg(long, value_enum, default_value_t)]
         provider: Provider,
     },
-    /// Masquerading beside plain forwarding, iptables and nft.
+    /// Masquerading, services and tunnels, beside plain forwarding, iptables and nft.
     Datapath,
     /// Reading and filtering a capture of a million packets, beside tcpdump and tshark.
     Checks,

@@ -1,0 +1,104 @@
+//! How connections per second change with the number of services, and of NAT entries.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::super::lab::Lab;
+use super::super::sample::Sample;
+use super::measures::{Way, figure, start_servers};
+use super::services::{CLUSTER_IP, lab};
+use super::variant::Variant;
+use crate::table::Table;
+
+const SERVICES: [usize; 3] = [10, 1_000, 10_000];
+const NAT_ENTRIES: [u32; 3] = [1, 10_000, 200_000];
+/// Of the map with room for all of them.
+const NAT_MAX: &str =
+    "bpf: {masquerade: true, natMax: 1048576, ctTcpMax: 262144, ctAnyMax: 524288}";
+const BPF: &str = "bpf: {masquerade: true}";
+const ROUTER: &str = "192.168.10.200";
+const CLIENT: &str = "curl-pod";
+
+/// Services with the backend of the one that is measured, before and behind it in any order.
+fn many_services(count: usize) -> String {
+    let mut manifest = String::new();
+    for number in 0..count {
+        write!(
+            manifest,
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: filler-{number}}}\n\
+             spec:\n  selector: {{app: webpod}}\n  ports:\n  - {{port: 80}}\n"
+        )
+        .expect("writing to a String");
+    }
+    manifest
+}
+
+fn connections(lab: &Lab, to: &str, traffic: &str) -> Result<f64> {
+    let to = to.to_owned();
+    let way = Way {
+        lab,
+        from: CLIENT,
+        to,
+        traffic,
+    };
+    way.connections()
+}
+
+/// Connections to one service among many, at the socket and by kube-proxy's rules.
+pub(super) fn services(rounds: usize, traffic: &str) -> Result<Table> {
+    let mut table = Table::new(&[
+        "services",
+        "at the socket, connections/s",
+        "kube-proxy's rules",
+        "ratio",
+    ]);
+    for count in SERVICES {
+        eprintln!("bench: {count} services");
+        let with =
+            |name: &str| Variant::new(name)?.with_manifest("many.yaml", many_services(count));
+        let ebpf = lab(with("bench-many-socket")?, traffic)?;
+        let rules = with("bench-many-rules")?
+            .with("kubeProxyReplacement: true", "kubeProxyReplacement: false")?;
+        let rules = lab(rules, traffic)?;
+        let (mut ours, mut theirs) = (Sample::new(), Sample::new());
+        for _ in 0..rounds {
+            ours.push(connections(&ebpf, CLUSTER_IP, traffic)?);
+            theirs.push(connections(&rules, CLUSTER_IP, traffic)?);
+        }
+        table.row(vec![
+            count.to_string(),
+            figure(ours.median()),
+            figure(theirs.median()),
+            format!("{:.2}", ours.ratio_to(&theirs)),
+        ]);
+    }
+    Ok(table)
+}
+
+/// Connections that are masqueraded while so many other flows are.
+pub(super) fn nat_entries(rounds: usize, traffic: &str) -> Result<Table> {
+    let mut table = Table::new(&["other flows masqueraded", "connections/s", "ratio"]);
+    let lab = Variant::new("bench-nat")?.with(BPF, NAT_MAX)?.up(&[])?;
+    start_servers(&lab, "router", ROUTER, traffic)?;
+    let mut samples: Vec<Sample> = Vec::new();
+    for count in NAT_ENTRIES {
+        eprintln!("bench: {count} flows masqueraded");
+        let mut sample = Sample::new();
+        for _ in 0..rounds {
+            // Again in each round: datagrams are forgotten after a minute.
+            let flows = count.to_string();
+            lab.exec(CLIENT, &[traffic, "flows", ROUTER, "--count", &flows])?;
+            sample.push(connections(&lab, ROUTER, traffic)?);
+        }
+        samples.push(sample);
+    }
+    for (count, sample) in NAT_ENTRIES.iter().zip(&samples) {
+        table.row(vec![
+            count.to_string(),
+            figure(sample.median()),
+            format!("{:.2}", sample.ratio_to(&samples[0])),
+        ]);
+    }
+    Ok(table)
+}

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lab_checks::check_file::{Context, NodeFacts, OutsideFacts, PodFacts, Target};
+use lab_checks::check_file::{
+    Context, NodeFacts, OutsideFacts, PodFacts, ServiceFacts, ServicePortFacts, Target,
+};
 use lab_cluster::PodPlacement;
 use lab_model::lab::Node;
+use lab_model::node_state::{Service, ServicePort};
 
 use super::place::run_in;
 use crate::interrupt::Interrupt;
@@ -30,6 +33,7 @@ pub(super) fn context(live: &LiveLab, interrupt: &Interrupt) -> Context {
             .iter()
             .map(|pod| pod_facts(live, pod))
             .collect(),
+        services: live.cluster.services.iter().map(service_facts).collect(),
     }
 }
 
@@ -83,5 +87,23 @@ fn pod_facts(live: &LiveLab, pod: &PodPlacement) -> PodFacts {
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn service_facts(service: &Service) -> ServiceFacts {
+    let port = |port: &ServicePort| ServicePortFacts {
+        name: port.name.clone(),
+        protocol: port.protocol.to_string(),
+        port: port.port,
+        node_port: port.node_port,
+    };
+    ServiceFacts {
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+        cluster_ip: service.cluster_ip,
+        ports: service.ports.iter().map(port).collect(),
+        node_port: service.ports.iter().find_map(|port| port.node_port),
+        load_balancer_ip: service.load_balancer_ips.first().copied(),
+        external_ips: service.external_ips.clone(),
     }
 }

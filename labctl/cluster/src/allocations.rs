@@ -17,6 +17,9 @@ pub struct Allocations {
     pub pods: BTreeMap<String, PodAllocation>,
     /// Numbers of label sets, by [`crate::identity::key`].
     pub identities: BTreeMap<String, u32>,
+    /// By `namespace/name`.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceAllocation>,
 }
 
 /// What a node has been given.
@@ -39,4 +42,16 @@ pub struct PodAllocation {
     pub address: Ipv4Addr,
     /// Endpoint id, unique on its node.
     pub endpoint_id: u16,
+}
+
+/// What a service has been given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceAllocation {
+    /// Its ClusterIP, unless it is headless.
+    pub cluster_ip: Option<Ipv4Addr>,
+    /// Node ports, by port and protocol: `80/TCP`.
+    pub node_ports: BTreeMap<String, u16>,
+    /// Addresses out of LoadBalancer pools.
+    pub load_balancer_ips: Vec<Ipv4Addr>,
 }

@@ -10,7 +10,8 @@ use std::net::Ipv4Addr;
 use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::lab::{Lab, Node, Role};
 use lab_model::node_state::{
-    Identity, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns, RemotePod,
+    Identity, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns,
+    RemotePod, Service,
 };
 
 use crate::allocations::{Allocations, NodeAllocation, PodAllocation};
@@ -21,9 +22,10 @@ use crate::faults::{
 use crate::identity::{self, identities, security_labels};
 use crate::ipam::{IpamError, pod_cidrs};
 use crate::names::{lxc_interface, pod_names, template_hash};
-use crate::object::{Kind, Object};
+use crate::object::{Kind, Object, PodTemplate};
 use crate::placement::{Placement, Wanted, cilium_host};
 use crate::selector::Labels;
+use crate::services::{self, RunningPod, services_of};
 
 /// Address of the cluster DNS service: the tenth of kubeadm's service range.
 const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -37,6 +39,8 @@ pub struct Cluster {
     pub node_states: NodeStates,
     /// Every pod and where it runs, by namespace and name.
     pub pods: Vec<PodPlacement>,
+    /// Every service, by namespace and name.
+    pub services: Vec<Service>,
 }
 
 /// A pod and where it runs.
@@ -62,7 +66,7 @@ pub struct PodPlacement {
 /// # Errors
 /// Every fault that only shows once all objects are seen together with the lab:
 /// objects defined twice, nodes that aren't there or run no pods, pods for which
-/// there is no node or address.
+/// there is no node or address, services that ask for the same address or port.
 pub fn compute(
     lab: &Lab,
     objects: &[Object],
@@ -71,6 +75,7 @@ pub fn compute(
     let mut sorted: Vec<&Object> = objects.iter().collect();
     sorted.sort_by_key(|object| (&object.namespace, &object.name, object.kind.as_str()));
 
+    let services = services_of(&sorted);
     let mut faults = Diagnostics::new();
     faults.extend(duplicates(objects));
     faults.extend(sorted.iter().filter_map(|object| unknown_node(lab, object)));
@@ -80,6 +85,8 @@ pub fn compute(
             .iter()
             .filter_map(|object| too_many_replicas(&nodes, object)),
     );
+    let node_ports = lab.values.node_port.range;
+    let given = services::allocate(&services, node_ports, previous, &mut faults);
     faults.or(())?;
 
     let mut faults = Diagnostics::new();
@@ -92,20 +99,24 @@ pub fn compute(
         return Err(faults);
     };
     faults.or(())?;
-    Ok(assemble(
-        lab,
-        &runs,
-        Allocations {
-            nodes,
-            pods,
-            identities,
-        },
-    ))
+    let allocations = Allocations {
+        nodes,
+        pods,
+        identities,
+        services: given,
+    };
+    let running: Vec<_> = runs
+        .iter()
+        .filter_map(|run| running_pod(run, &allocations))
+        .collect();
+    let services = services::resolve(&services, &allocations.services, &running);
+    Ok(assemble(lab, &runs, services, allocations))
 }
 
 /// A pod that an object asks for.
 pub(crate) struct PodRun<'a> {
     pub(crate) object: &'a Object,
+    template: &'a PodTemplate,
     name: String,
     pub(crate) wanted: Wanted<'a>,
     security_labels: Vec<String>,
@@ -122,31 +133,31 @@ impl PodRun<'_> {
 
 /// The pods that an object asks for, oldest first.
 fn pod_runs(object: &Object) -> Vec<PodRun<'_>> {
-    let mut labels = object.template.labels.clone();
-    let names = match object.kind {
-        Kind::Pod => vec![object.name.clone()],
-        Kind::Deployment { replicas } => {
-            let hash = template_hash(&object.template.canonical);
-            labels.insert("pod-template-hash".to_owned(), hash.clone());
-            pod_names(&object.namespace, &object.name, &hash, replicas)
-        }
+    let Some(template) = object.template() else {
+        return Vec::new();
     };
-    let owner = matches!(object.kind, Kind::Deployment { .. }).then(|| object.key());
+    let mut labels = template.labels.clone();
+    let (names, owner) = match object.kind {
+        Kind::Deployment { replicas, .. } => {
+            let hash = template_hash(&template.canonical);
+            labels.insert("pod-template-hash".to_owned(), hash.clone());
+            let names = pod_names(&object.namespace, &object.name, &hash, replicas);
+            (names, Some(object.key()))
+        }
+        _ => (vec![object.name.clone()], None),
+    };
     let run = |name: String| PodRun {
         object,
+        template,
         wanted: Wanted {
             namespace: &object.namespace,
             key: format!("{}/{name}", object.namespace),
             owner: owner.clone(),
             labels: labels.clone(),
-            node_name: object.template.node_name.as_deref(),
-            anti_affinity: &object.template.anti_affinity,
+            node_name: template.node_name.as_deref(),
+            anti_affinity: &template.anti_affinity,
         },
-        security_labels: security_labels(
-            &object.namespace,
-            &object.template.service_account,
-            &labels,
-        ),
+        security_labels: security_labels(&object.namespace, &template.service_account, &labels),
         name,
     };
     names.into_iter().map(run).collect()
@@ -221,7 +232,12 @@ fn place_all(
 }
 
 /// Writes the result down, node by node.
-fn assemble(lab: &Lab, runs: &[PodRun<'_>], allocations: Allocations) -> Cluster {
+fn assemble(
+    lab: &Lab,
+    runs: &[PodRun<'_>],
+    services: Vec<Service>,
+    allocations: Allocations,
+) -> Cluster {
     let mut pods = Vec::with_capacity(runs.len());
     let mut pods_of: BTreeMap<&str, Vec<Pod>> = BTreeMap::new();
     let mut everywhere = Vec::with_capacity(runs.len());
@@ -267,7 +283,7 @@ fn assemble(lab: &Lab, runs: &[PodRun<'_>], allocations: Allocations) -> Cluster
             pods,
             remote_pods: elsewhere.cloned().collect(),
             identities: identities.clone(),
-            services: Vec::new(),
+            services: services.clone(),
             redirects: Vec::new(),
             announcements: Vec::new(),
             dns: pod_dns(),
@@ -279,7 +295,20 @@ fn assemble(lab: &Lab, runs: &[PodRun<'_>], allocations: Allocations) -> Cluster
         allocations,
         node_states,
         pods,
+        services,
     }
+}
+
+fn running_pod<'a>(run: &'a PodRun<'_>, allocations: &'a Allocations) -> Option<RunningPod<'a>> {
+    let allocation = allocations.pods.get(&run.wanted.key)?;
+    Some(RunningPod {
+        namespace: &run.object.namespace,
+        key: &run.wanted.key,
+        node: &allocation.node,
+        address: allocation.address,
+        labels: &run.wanted.labels,
+        named_ports: &run.template.named_ports,
+    })
 }
 
 fn pod_placement(run: &PodRun<'_>, allocation: &PodAllocation) -> PodPlacement {
@@ -302,7 +331,7 @@ fn pod_state(run: &PodRun<'_>, allocation: &PodAllocation, identity: u32) -> Pod
         endpoint_id: allocation.endpoint_id,
         identity,
         labels: run.security_labels.clone(),
-        workload: run.object.template.workload.clone(),
+        workload: run.template.workload.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Faults that only show once all objects are seen together with the lab.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use lab_model::diagnostic::{Diagnostic, Source};
 use lab_model::lab::Lab;
@@ -33,20 +34,35 @@ fn defined_twice(object: &Object, other: &Object) -> Diagnostic {
         object.key()
     );
     let fault = object.fault(&object.origin.name, message);
+    beside(
+        fault,
+        object,
+        other,
+        &other.origin.name,
+        "first defined here",
+    )
+}
+
+/// A fault of `object`, with what it clashes with: marked in the same text, or
+/// named with its place in another.
+pub(crate) fn beside(
+    fault: Diagnostic,
+    object: &Object,
+    other: &Object,
+    span: &Range<usize>,
+    label: &str,
+) -> Diagnostic {
     if object.origin.source == other.origin.source {
-        return fault.with_related(other.origin.name.clone(), "first defined here");
+        return fault.with_related(span.clone(), label);
     }
     let source = &other.origin.source;
-    let (line, column) = source.line_column(other.origin.name.start);
-    fault.with_help(format!(
-        "it is also defined at {}:{line}:{column}",
-        source.name()
-    ))
+    let (line, column) = source.line_column(span.start);
+    fault.with_help(format!("{label}: {}:{line}:{column}", source.name()))
 }
 
 /// A `nodeName` that is no node of the lab, or one that runs no pods.
 pub(crate) fn unknown_node(lab: &Lab, object: &Object) -> Option<Diagnostic> {
-    let name = object.template.node_name.as_deref()?;
+    let name = object.template()?.node_name.as_deref()?;
     let message = match lab.node(name) {
         Some(node) if node.role.runs_pods() => return None,
         Some(node) => format!("node `{name}` has the role {} and runs no pods", node.role),
@@ -67,10 +83,10 @@ pub(crate) fn too_many_replicas(
     nodes: &BTreeMap<String, NodeAllocation>,
     object: &Object,
 ) -> Option<Diagnostic> {
-    let Kind::Deployment { replicas } = object.kind else {
+    let Kind::Deployment { replicas, template } = &object.kind else {
         return None;
     };
-    let node_name = object.template.node_name.as_ref();
+    let (replicas, node_name) = (*replicas, template.node_name.as_ref());
     let allowed = nodes
         .iter()
         .filter(|(node, _)| node_name.is_none_or(|name| name == *node));
@@ -110,9 +126,9 @@ pub(crate) fn name_clashes(runs: &[PodRun<'_>]) -> Vec<Diagnostic> {
 /// A pod that runs nowhere.
 pub(crate) fn unplaceable(run: &PodRun<'_>, error: &PlacementError) -> Diagnostic {
     let origin = &run.object.origin;
-    let span = match (error, run.object.kind) {
-        (_, Kind::Deployment { .. }) => &origin.replicas,
-        (_, Kind::Pod) => &origin.node_name,
+    let span = match run.object.kind {
+        Kind::Deployment { .. } => &origin.replicas,
+        _ => &origin.node_name,
     };
     run.object.fault(span, error.to_string())
 }

@@ -3,7 +3,8 @@
 //! manager and IPAM decide between them, as pure functions.
 //!
 //! [`parse`] reads manifests into [`Object`]s, and [`compute`] gives their pods
-//! nodes, addresses, names and identities. Both report every fault at once, with
+//! nodes, addresses, names and identities, and their services addresses, ports and
+//! backends. Both report every fault at once, with
 //! file, line and column. What has been given out is in [`Allocations`], which
 //! the caller keeps and hands back, so that a changed lab moves nothing else.
 
@@ -18,10 +19,14 @@ mod names;
 mod object;
 mod placement;
 pub mod selector;
+mod services;
 mod stable_hash;
 
-pub use allocations::{Allocations, NodeAllocation, PodAllocation};
+pub use allocations::{Allocations, NodeAllocation, PodAllocation, ServiceAllocation};
 pub use compute::{Cluster, PodPlacement, compute};
 pub use datapath_settings::DEFAULT_MAP_ENTRIES;
 pub use manifest::parse;
-pub use object::{Kind, Object, Origin, PodTemplate};
+pub use object::{
+    ClusterIp, Kind, NamedPort, Object, Origin, PodTemplate, PortSpec, ServiceSpec, ServiceType,
+    TargetPort, Written,
+};

@@ -10,11 +10,16 @@ use lab_model::document::{At, Document};
 use crate::object::Object;
 
 /// Kinds that labctl obeys, with their `apiVersion`.
-const KINDS: [(&str, &str); 3] = [("Pod", "v1"), ("Deployment", "apps/v1"), ("List", "v1")];
+const KINDS: [(&str, &str); 4] = [
+    ("Pod", "v1"),
+    ("Deployment", "apps/v1"),
+    ("Service", "v1"),
+    ("List", "v1"),
+];
 
 /// Other kinds that manifests often have, to tell "not available yet" from a
 /// misspelt kind.
-const OTHER_KINDS: [&str; 25] = [
+const OTHER_KINDS: [&str; 24] = [
     "CiliumClusterwideNetworkPolicy",
     "CiliumL2AnnouncementPolicy",
     "CiliumLoadBalancerIPPool",
@@ -37,7 +42,6 @@ const OTHER_KINDS: [&str; 25] = [
     "Role",
     "RoleBinding",
     "Secret",
-    "Service",
     "ServiceAccount",
     "StatefulSet",
 ];
@@ -76,6 +80,7 @@ fn read(document: &Document, objects: &mut Vec<Object>, faults: &mut Diagnostics
             return;
         }
         Ok("Pod") => convert::pod(document),
+        Ok("Service") => convert::service(document),
         Ok(_) => convert::deployment(document),
         Err(fault) => Err(fault.into()),
     };

@@ -42,6 +42,16 @@ pub(crate) fn is_dns1123_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// Whether `name` can be the name of a port of a container, which services refer
+/// to: at most 15 lower case letters, digits and hyphens, at least one of them a
+/// letter (IANA's service names, RFC 6335).
+pub(crate) fn is_port_name(name: &str) -> bool {
+    is_dns1123_label(name)
+        && name.len() <= 15
+        && !name.contains("--")
+        && name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
 /// Whether `key` can be a label's key: `[prefix/]name`.
 pub(crate) fn is_label_key(key: &str) -> bool {
     let (prefix, name) = match key.split_once('/') {

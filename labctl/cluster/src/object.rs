@@ -1,10 +1,14 @@
 //! The API objects that labctl obeys, checked, with where each was written.
 
+mod service;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use lab_model::diagnostic::{Diagnostic, Source};
-use lab_model::node_state::Workload;
+use lab_model::node_state::{Protocol, Workload};
+
+pub use service::{ClusterIp, PortSpec, ServiceSpec, ServiceType, TargetPort};
 
 use crate::selector::{Labels, Selector};
 
@@ -15,33 +19,38 @@ pub struct Object {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
+    /// `metadata.labels`
+    pub labels: Labels,
     /// What kind of object it is, and what that kind says.
     pub kind: Kind,
-    /// The pod, or the template of the pods.
-    pub template: PodTemplate,
     /// Where it is written.
     pub origin: Origin,
 }
 
 /// The kinds of objects there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `v1`
-    Pod,
+    Pod(PodTemplate),
     /// `apps/v1`
     Deployment {
         /// `spec.replicas`
         replicas: u32,
+        /// `spec.template`
+        template: PodTemplate,
     },
+    /// `v1`
+    Service(ServiceSpec),
 }
 
 impl Kind {
     /// The word used in manifests.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Pod => "Pod",
+            Self::Pod(_) => "Pod",
             Self::Deployment { .. } => "Deployment",
+            Self::Service(_) => "Service",
         }
     }
 }
@@ -59,9 +68,31 @@ pub struct PodTemplate {
     pub anti_affinity: Vec<Selector>,
     /// What the one container runs.
     pub workload: Workload,
+    /// The container's `ports` that have names.
+    pub named_ports: Vec<NamedPort>,
     /// Everything in the template, as JSON with sorted keys: what
     /// `pod-template-hash` is the hash of.
     pub canonical: String,
+}
+
+/// A port of a container that services can name as their `targetPort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPort {
+    /// `name`
+    pub name: String,
+    /// `protocol`
+    pub protocol: Protocol,
+    /// `containerPort`
+    pub port: u16,
+}
+
+/// A value and where it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<T> {
+    /// The value.
+    pub value: T,
+    /// Its bytes in the object's file.
+    pub span: Range<usize>,
 }
 
 /// Where in its file an object is written.
@@ -78,6 +109,15 @@ pub struct Origin {
 }
 
 impl Object {
+    /// The pod that it asks for, or the template of the pods.
+    #[must_use]
+    pub const fn template(&self) -> Option<&PodTemplate> {
+        match &self.kind {
+            Kind::Pod(template) | Kind::Deployment { template, .. } => Some(template),
+            Kind::Service(_) => None,
+        }
+    }
+
     /// `namespace/name`.
     #[must_use]
     pub fn key(&self) -> String {

@@ -17,7 +17,7 @@ pub use check::{
 };
 pub use file::{CheckFile, CurlFailure, LinkState, StepKind, SuiteFile, TcpOutcome};
 pub use render::RenderError;
-pub use template::{Context, NodeFacts, OutsideFacts, PodFacts};
+pub use template::{Context, NodeFacts, OutsideFacts, PodFacts, ServiceFacts, ServicePortFacts};
 
 use lab_model::diagnostic::Diagnostics;
 use lab_model::document::Document;

@@ -18,6 +18,8 @@ pub struct Context {
     pub nodes: Vec<NodeFacts>,
     /// Pods, by which `pod('curl-pod')` and `pods('app=webpod')` are answered.
     pub pods: Vec<PodFacts>,
+    /// Services, by which `service('webpod')` is answered.
+    pub services: Vec<ServiceFacts>,
 }
 
 /// A node as templates see it.
@@ -76,7 +78,62 @@ pub struct PodFacts {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A service as templates see it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServiceFacts {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Service name.
+    pub name: String,
+    /// Its ClusterIP; a headless service has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_ip: Option<Ipv4Addr>,
+    /// Its ports, in the manifest's order.
+    pub ports: Vec<ServicePortFacts>,
+    /// The node port of its first port that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
+    /// The first of its LoadBalancer addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer_ip: Option<Ipv4Addr>,
+    /// `externalIPs`
+    pub external_ips: Vec<Ipv4Addr>,
+}
+
+/// A port of a service as templates see it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServicePortFacts {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// The port of the service's addresses.
+    pub port: u16,
+    /// The port of the nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
+}
+
 impl Context {
+    /// The service of that name (`webpod`, `default/webpod`); a bare name is
+    /// looked for in every namespace, in `default` first.
+    fn service(&self, name: &str) -> Result<&ServiceFacts, String> {
+        let (namespace, bare) = match name.split_once('/') {
+            Some((namespace, bare)) => (Some(namespace), bare),
+            None => (None, name),
+        };
+        let is_it = |service: &&ServiceFacts| {
+            service.name == bare && namespace.is_none_or(|it| it == service.namespace)
+        };
+        let mut all: Vec<&ServiceFacts> = self.services.iter().filter(is_it).collect();
+        all.sort_by_key(|service| service.namespace != "default");
+        all.first().copied().ok_or_else(|| {
+            let names = self.services.iter().map(|service| service.name.as_str());
+            unknown("service", name, names)
+        })
+    }
+
     /// The node of that name.
     pub(super) fn node(&self, name: &str) -> Result<&NodeFacts, String> {
         self.nodes
@@ -162,7 +219,7 @@ fn unknown<'a>(what: &str, name: &str, names: impl IntoIterator<Item = &'a str>)
 }
 
 /// Functions that templates can call.
-const FUNCTIONS: [&str; 3] = ["node", "pod", "pods"];
+const FUNCTIONS: [&str; 4] = ["node", "pod", "pods", "service"];
 
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
@@ -193,6 +250,13 @@ impl Renderer {
             options.assert_all_used()?;
             facts
                 .pod(&name, on.as_deref())
+                .map(|facts| Value::from(Serde(facts)))
+                .map_err(fail)
+        });
+        let facts = Arc::clone(&context);
+        environment.add_function("service", move |name: String| {
+            facts
+                .service(&name)
                 .map(|facts| Value::from(Serde(facts)))
                 .map_err(fail)
         });

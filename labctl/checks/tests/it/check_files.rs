@@ -155,7 +155,7 @@ checks:
         [
             "1:8: `One Suite` is not in kebab-case (use lower-case letters and digits in words joined by `-`)",
             "7:7: nothing is expected at capture `node` (expect something there, or leave the capture out)",
-            "9:40: template uses `nodes`, but there are only node(…), pod(…), pods(…)",
+            "9:40: template uses `nodes`, but there are only node(…), pod(…), pods(…), service(…)",
             "10:9: `route` takes exactly one of `add`, `del`, `expect`",
             "12:14: there is no capture `pot` (did you mean `pod`?)",
             "13:26: min 3 is above max 2",
@@ -210,7 +210,23 @@ fn what_the_lab_lacks_is_named_with_its_place() {
         "prepare check `a`: run[0].ping.from: `webpod` has 3 pods, on k8s-ctr, k8s-w1, k8s-w2: \
          choose one with pod('webpod', on='k8s-ctr')"
     );
+    assert_eq!(
+        render("curl-pod", "{{ service('wepbod').cluster_ip }}"),
+        "prepare check `a`: run[0].ping.to: the lab has no service `wepbod`; did you mean `webpod`?"
+    );
     assert!(render("curl-pod", "{{ node('router').pod_cidr }}").contains("undefined"));
+    assert!(render("curl-pod", "{{ service('webpod').node_port }}").contains("undefined"));
+}
+
+#[test]
+fn a_services_addresses_and_ports_can_be_asked_for() {
+    let text = "suite: one\nchecks:\n  - name: a\n    why: it is so\n    run:\n      - curl: \
+                {from: curl-pod, url: \"http://{{ service('default/webpod').cluster_ip }}:{{ \
+                service('webpod').ports[0].port }}\"}\n";
+    let suite = check_file::parse("one.yaml", text).unwrap_or_else(|faults| panic!("{faults}"));
+    let check = suite.checks[0].render(&lab::study()).expect("it is there");
+    let command = check.steps[0].command().expect("a curl").join(" ");
+    assert!(command.contains("http://10.96.152.212:80"), "{command}");
 }
 
 #[test]

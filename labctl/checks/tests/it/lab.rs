@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use lab_checks::check_file::{Context, NodeFacts, OutsideFacts, PodFacts};
+use lab_checks::check_file::{
+    Context, NodeFacts, OutsideFacts, PodFacts, ServiceFacts, ServicePortFacts,
+};
 
 fn node(name: &str, role: &str, address: [u8; 4], number: Option<u8>) -> NodeFacts {
     let dummies = match role {
@@ -63,5 +65,19 @@ pub(crate) fn study() -> Context {
             webpod("r4dmh", "k8s-w1", [10, 244, 1, 130]),
             webpod("x9vqk", "k8s-w2", [10, 244, 2, 17]),
         ],
+        services: vec![ServiceFacts {
+            namespace: "default".to_owned(),
+            name: "webpod".to_owned(),
+            cluster_ip: Some(Ipv4Addr::new(10, 96, 152, 212)),
+            ports: vec![ServicePortFacts {
+                name: None,
+                protocol: "TCP".to_owned(),
+                port: 80,
+                node_port: None,
+            }],
+            node_port: None,
+            load_balancer_ip: None,
+            external_ips: Vec::new(),
+        }],
     }
 }

@@ -1,19 +1,25 @@
 //! What is read to what is meant: names and labels that Kubernetes would accept,
 //! selectors that select, images that labctl has.
 
+mod service;
+
 use std::collections::BTreeMap;
 
 use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::document::{At, Document};
+use lab_model::node_state::Protocol;
+
+pub(super) use service::service;
 
 use super::kubernetes::{
-    self, Affinity, LabelSelector, MatchExpression, ObjectMeta, Operator, PodSpec,
+    self, Affinity, Container, LabelSelector, MatchExpression, ObjectMeta, Operator, PodSpec,
 };
 use super::workload::workload;
 use crate::names::{
     MAX_HOST_NAME, is_dns1123_label, is_dns1123_subdomain, is_label_key, is_label_value,
+    is_port_name,
 };
-use crate::object::{Kind, Object, Origin, PodTemplate};
+use crate::object::{Kind, NamedPort, Object, Origin, PodTemplate};
 use crate::selector::{Condition, Labels, Requirement, Selector};
 
 const TEMPLATE_MADE: &str = "a template without faults has been made";
@@ -37,14 +43,14 @@ pub(super) fn pod(document: &Document) -> Result<Object, Diagnostics> {
     }
     let labels_at = at.key("metadata").key("labels");
     let labels = labels(pod.metadata.labels.as_ref(), &labels_at, &mut faults);
-    let template = template(labels, &pod.spec, &at, &mut faults);
+    let template = template(labels.clone(), &pod.spec, &at, &mut faults);
     let origin = origin(document, &at.key("spec"));
     let template = faults.or(template)?.expect(TEMPLATE_MADE);
     Ok(Object {
         namespace,
         name: pod.metadata.name,
-        kind: Kind::Pod,
-        template,
+        labels,
+        kind: Kind::Pod(template),
         origin,
     })
 }
@@ -57,7 +63,7 @@ pub(super) fn deployment(document: &Document) -> Result<Object, Diagnostics> {
     let spec = &deployment.spec;
     let namespace = metadata(&deployment.metadata, &at.key("metadata"), &mut faults);
     let own_labels_at = at.key("metadata").key("labels");
-    labels(
+    let own_labels = labels(
         deployment.metadata.labels.as_ref(),
         &own_labels_at,
         &mut faults,
@@ -77,16 +83,16 @@ pub(super) fn deployment(document: &Document) -> Result<Object, Diagnostics> {
         faults.extend(mismatch(&selector, &labels, &selector_at, &labels_at));
     }
     let template = template(labels, &spec.template.spec, &template_at, &mut faults);
-    let kind = Kind::Deployment {
-        replicas: spec.replicas.unwrap_or(1),
-    };
     let origin = origin(document, &template_at.key("spec"));
     let template = faults.or(template)?.expect(TEMPLATE_MADE);
     Ok(Object {
         namespace,
         name: deployment.metadata.name,
-        kind,
-        template,
+        labels: own_labels,
+        kind: Kind::Deployment {
+            replicas: spec.replicas.unwrap_or(1),
+            template,
+        },
         origin,
     })
 }
@@ -115,21 +121,32 @@ fn mismatch(
     Some(fault.with_related(labels_at.key_span(), "the labels"))
 }
 
+impl Origin {
+    /// Where an object without pods is written.
+    fn of_name(document: &Document) -> Self {
+        let name = document.at().key("metadata").key("name").span();
+        Self {
+            source: document.source().clone(),
+            node_name: name.clone(),
+            replicas: name.clone(),
+            name,
+        }
+    }
+}
+
 fn origin(document: &Document, pod_spec: &At<'_>) -> Origin {
-    let at = document.at();
-    let name_at = at.key("metadata").key("name");
+    let of_name = Origin::of_name(document);
     let or_name = |at: At<'_>| {
         if at.exists() {
             at.span()
         } else {
-            name_at.span()
+            of_name.name.clone()
         }
     };
     Origin {
-        source: document.source().clone(),
-        name: name_at.span(),
         node_name: or_name(pod_spec.key("nodeName")),
-        replicas: or_name(at.key("spec").key("replicas")),
+        replicas: or_name(document.at().key("spec").key("replicas")),
+        ..of_name.clone()
     }
 }
 
@@ -263,6 +280,7 @@ fn template(
         let help = "use at most 63 lower case letters, digits and `-`";
         faults.push(container_at.key("name").fault(message).with_help(help));
     }
+    let named_ports = named_ports(container, &container_at.key("ports"), faults);
     match workload(container, &container_at) {
         Ok(workload) => Some(PodTemplate {
             labels,
@@ -270,11 +288,52 @@ fn template(
             service_account,
             anti_affinity,
             workload,
+            named_ports,
             canonical: canonical(at.to_json()).to_string(),
         }),
         Err(fault) => {
             faults.push(fault);
             None
+        }
+    }
+}
+
+/// The container's ports that have a name, once each.
+fn named_ports(container: &Container, at: &At<'_>, faults: &mut Diagnostics) -> Vec<NamedPort> {
+    let mut named: Vec<NamedPort> = Vec::new();
+    for (index, port) in container.ports.iter().flatten().enumerate() {
+        let Some(name) = &port.name else { continue };
+        let at = at.index(index);
+        if !is_port_name(name) {
+            let message = format!("`{name}` cannot be the name of a container's port");
+            let help = "use at most 15 lower case letters, digits and `-`, at least one letter";
+            faults.push(at.key("name").fault(message).with_help(help));
+        }
+        if named.iter().any(|other| other.name == *name) {
+            let message = format!("another port has the name `{name}` too");
+            faults.push(at.key("name").fault(message));
+        }
+        named.push(NamedPort {
+            name: name.clone(),
+            protocol: protocol(port.protocol, &at.key("protocol"), faults),
+            port: port.container_port,
+        });
+    }
+    named
+}
+
+fn protocol(
+    given: Option<kubernetes::Protocol>,
+    at: &At<'_>,
+    faults: &mut Diagnostics,
+) -> Protocol {
+    match given {
+        None | Some(kubernetes::Protocol::Tcp) => Protocol::Tcp,
+        Some(kubernetes::Protocol::Udp) => Protocol::Udp,
+        Some(kubernetes::Protocol::Sctp) => {
+            let help = "it is one of `TCP`, `UDP`";
+            faults.push(at.fault("SCTP is not available yet").with_help(help));
+            Protocol::Tcp
         }
     }
 }

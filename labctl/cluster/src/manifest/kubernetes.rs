@@ -5,11 +5,17 @@
 //! lab behaves the same with and without them; `not_yet` would make a
 //! difference, and are refused by name. Anything else is misspelt.
 
+mod service;
+
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub(super) use service::{
+    IntOrString, Service, ServicePort, ServiceSpec, ServiceType, SessionAffinity, TrafficPolicy,
+};
 
 /// Completes the schema of a type with the fields that Kubernetes has besides.
 fn fields(schema: &mut Schema, without_effect: &[&str], not_yet: &[&str]) {
@@ -69,6 +75,8 @@ pub(super) struct ObjectMeta {
     pub(super) namespace: Option<String>,
     #[serde(default)]
     pub(super) labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(super) annotations: Option<BTreeMap<String, String>>,
 }
 
 fn object_meta_fields(schema: &mut Schema) {
@@ -76,7 +84,6 @@ fn object_meta_fields(schema: &mut Schema) {
 }
 
 const META_WITHOUT_EFFECT: &[&str] = &[
-    "annotations",
     "creationTimestamp",
     "finalizers",
     "generation",
@@ -129,7 +136,7 @@ pub(super) struct TemplateMeta {
 }
 
 fn template_meta_fields(schema: &mut Schema) {
-    let names = ["name", "namespace", "generateName"];
+    let names = ["annotations", "name", "namespace", "generateName"];
     fields(schema, &[META_WITHOUT_EFFECT, &names].concat(), &[]);
 }
 
@@ -287,10 +294,10 @@ pub(super) struct Container {
     pub(super) command: Option<Vec<String>>,
     #[serde(default)]
     pub(super) args: Option<Vec<String>>,
-    /// Informational, as in Kubernetes: only the image and its arguments decide
-    /// where a workload listens.
-    #[serde(default, rename = "ports")]
-    pub(super) _ports: Option<Vec<ContainerPort>>,
+    /// Their names are what services can call them; where a workload listens is
+    /// decided by the image and its arguments alone, as in Kubernetes.
+    #[serde(default)]
+    pub(super) ports: Option<Vec<ContainerPort>>,
 }
 
 fn container_fields(schema: &mut Schema) {
@@ -324,18 +331,19 @@ fn container_fields(schema: &mut Schema) {
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = container_port_fields)]
 pub(super) struct ContainerPort {
-    #[serde(rename = "containerPort")]
+    #[serde(default)]
+    pub(super) name: Option<String>,
     #[schemars(range(min = 1, max = 65_535))]
-    pub(super) _container_port: u16,
-    #[serde(default, rename = "protocol")]
-    pub(super) _protocol: Option<Protocol>,
+    pub(super) container_port: u16,
+    #[serde(default)]
+    pub(super) protocol: Option<Protocol>,
 }
 
 fn container_port_fields(schema: &mut Schema) {
-    fields(schema, &["name"], &["hostIP", "hostPort"]);
+    fields(schema, &[], &["hostIP", "hostPort"]);
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum Protocol {
     Tcp,

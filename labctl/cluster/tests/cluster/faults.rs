@@ -33,7 +33,7 @@ fn all_faults_of_a_file_come_at_once() {
     assert_parse_fails(
         "\
 apiVersion: v1
-kind: Service
+kind: ConfigMap
 metadata:
   name: webpod
 ---
@@ -66,13 +66,13 @@ spec:
         image: nginx
 ",
         "\
-error: kind `Service` is not available yet
+error: kind `ConfigMap` is not available yet
  --> lab.yaml:2:7
   |
-2 | kind: Service
-  |       ^^^^^^^
+2 | kind: ConfigMap
+  |       ^^^^^^^^^
   |
-  = help: labctl has Pod, Deployment, List
+  = help: labctl has Pod, Deployment, Service, List
 
 error: `Curl_Pod` cannot be the name of an object
  --> lab.yaml:9:9
@@ -216,7 +216,7 @@ error: the object has no kind
 8 | metadata: {name: x}
   | ^^^^^^^^^^^^^^^^^^^
   |
-  = help: every object has an apiVersion and a kind: Pod, Deployment, List
+  = help: every object has an apiVersion and a kind: Pod, Deployment, Service, List
 
 error: `spec.replicas` must be between 0 and 2147483647, not -1
   --> lab.yaml:14:13
@@ -469,7 +469,7 @@ error: kind `ConfigMap` is not available yet
 6 |   kind: ConfigMap
   |         ^^^^^^^^^
   |
-  = help: labctl has Pod, Deployment, List
+  = help: labctl has Pod, Deployment, Service, List
 
 error: unknown key `imge` in `spec.containers[0]`
   --> lab.yaml:11:44

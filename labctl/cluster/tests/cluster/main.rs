@@ -2,6 +2,7 @@
 
 mod faults;
 mod properties;
+mod services;
 mod settings;
 mod shipped;
 mod study;

@@ -1,0 +1,101 @@
+//! The pods behind a service, as the EndpointSlice controller finds them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use lab_model::node_state::{Backend, Service, ServicePort};
+
+use super::ServiceObject;
+use super::addresses::port_key;
+use crate::allocations::ServiceAllocation;
+use crate::object::{NamedPort, PortSpec, TargetPort};
+use crate::selector::Labels;
+
+/// A pod that services may have behind them. One that is to run is taken for
+/// ready: built-in workloads listen as soon as they run.
+pub(crate) struct RunningPod<'a> {
+    pub(crate) namespace: &'a str,
+    /// `namespace/name`
+    pub(crate) key: &'a str,
+    pub(crate) node: &'a str,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) labels: &'a Labels,
+    pub(crate) named_ports: &'a [NamedPort],
+}
+
+/// The services with their addresses and backends.
+pub(crate) fn resolve(
+    services: &[ServiceObject<'_>],
+    given: &BTreeMap<String, ServiceAllocation>,
+    pods: &[RunningPod<'_>],
+) -> Vec<Service> {
+    let nothing = ServiceAllocation::default();
+    let resolved = services.iter().map(|service| {
+        let given = given.get(&service.object.key()).unwrap_or(&nothing);
+        resolved(service, given, pods)
+    });
+    resolved.collect()
+}
+
+fn resolved(
+    service: &ServiceObject<'_>,
+    given: &ServiceAllocation,
+    pods: &[RunningPod<'_>],
+) -> Service {
+    let ServiceObject { object, spec } = service;
+    let selected: Vec<&RunningPod<'_>> = pods
+        .iter()
+        .filter(|pod| pod.namespace == object.namespace && selects(&spec.selector, pod.labels))
+        .collect();
+    let port = |port: &PortSpec| ServicePort {
+        name: port.name.clone(),
+        protocol: port.protocol,
+        port: port.port,
+        node_port: given.node_ports.get(&port_key(port)).copied(),
+        backends: backends(port, &selected),
+    };
+    Service {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        cluster_ip: given.cluster_ip,
+        load_balancer_ips: given.load_balancer_ips.clone(),
+        external_ips: spec.external_ips.clone(),
+        ports: spec.ports.iter().map(port).collect(),
+        external_traffic_policy: spec.external_traffic_policy,
+        internal_traffic_policy: spec.internal_traffic_policy,
+        session_affinity: spec.session_affinity,
+    }
+}
+
+/// Unlike an empty label selector, an empty service selector means no pods.
+fn selects(selector: &Labels, labels: &Labels) -> bool {
+    !selector.is_empty()
+        && selector
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn backends(port: &PortSpec, pods: &[&RunningPod<'_>]) -> Vec<Backend> {
+    let backend = |pod: &&RunningPod<'_>| {
+        Some(Backend {
+            pod: pod.key.to_owned(),
+            node: pod.node.to_owned(),
+            address: pod.address,
+            port: target_port(port, pod.named_ports)?,
+        })
+    };
+    let mut backends: Vec<Backend> = pods.iter().filter_map(backend).collect();
+    backends.sort_by_key(|backend| (backend.address, backend.port));
+    backends
+}
+
+/// A pod whose containers have no port of the name is behind other ports only.
+fn target_port(port: &PortSpec, named_ports: &[NamedPort]) -> Option<u16> {
+    match &port.target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => named_ports
+            .iter()
+            .find(|named| named.name == *name && named.protocol == port.protocol)
+            .map(|named| named.port),
+    }
+}

@@ -114,9 +114,11 @@ impl Desk {
         command
     }
 
-    /// Runs `labctl` to its end.
+    /// Runs `labctl` on the desk's lab to its end: other tests' labs may be up beside it.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        Ran::from(self.labctl(args).output().expect("nsenter starts"))
+        let mut labctl = self.labctl(args);
+        labctl.env("LABCTL_LAB", "study");
+        Ran::from(labctl.output().expect("nsenter starts"))
     }
 
     /// Runs lines of ip(8).

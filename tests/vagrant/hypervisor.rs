@@ -99,6 +99,8 @@ impl Hypervisor {
             .env("VAGRANT_CHECKPOINT_DISABLE", "1")
             .env("VAGRANT_DEFAULT_PROVIDER", "libvirt")
             .env("LIBVIRT_DEFAULT_URI", "qemu:///system")
+            // Other tests' labs may be up beside this one.
+            .env("LABCTL_LAB", "study")
             .env("LABCTL_BOX", BOX)
             .env("LABCTL_LIBVIRT_DRIVER", "qemu");
         command

@@ -8,10 +8,14 @@ use core::fmt;
 pub enum DropReason {
     /// A header is cut short, or an ICMP fragment would need translating.
     InvalidPacket = 134,
+    /// The packet is longer than the tunnel takes whole.
+    FragmentationNeeded = 136,
     /// The kernel refused to write into the packet.
     WriteError = 141,
     /// An ICMP error of a kind that has no code of that number.
     UnknownIcmpCode = 143,
+    /// A packet in the tunnel's device without an outer header.
+    NoTunnelKey = 147,
     /// The IPv4 header checksum could not be corrected.
     ChecksumL3 = 153,
     /// The transport checksum could not be corrected (SCTP: never can).
@@ -24,22 +28,27 @@ pub enum DropReason {
     NoNatMapping = 167,
     /// A protocol, or an ICMP type, that cannot be masqueraded.
     NatUnsupportedProtocol = 168,
+    /// An identity that no other node may claim.
+    InvalidIdentity = 171,
     /// A later fragment whose first fragment was not seen.
     FragmentNotFound = 175,
 }
 
 impl DropReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidPacket,
+        Self::FragmentationNeeded,
         Self::WriteError,
         Self::UnknownIcmpCode,
+        Self::NoTunnelKey,
         Self::ChecksumL3,
         Self::ChecksumL4,
         Self::CtCreateFailed,
         Self::FragmentsUnsupported,
         Self::NoNatMapping,
         Self::NatUnsupportedProtocol,
+        Self::InvalidIdentity,
         Self::FragmentNotFound,
     ];
 
@@ -61,14 +70,17 @@ impl DropReason {
     pub const fn text(self) -> &'static str {
         match self {
             Self::InvalidPacket => "Invalid packet",
+            Self::FragmentationNeeded => "Fragmentation needed",
             Self::WriteError => "Error writing to packet",
             Self::UnknownIcmpCode => "Unknown ICMPv4 code",
+            Self::NoTunnelKey => "Error retrieving tunnel key",
             Self::ChecksumL3 => "Error while correcting L3 checksum",
             Self::ChecksumL4 => "Error while correcting L4 checksum",
             Self::CtCreateFailed => "CT: Map insertion failed",
             Self::FragmentsUnsupported => "IP fragmentation not supported",
             Self::NoNatMapping => "No mapping for NAT masquerade",
             Self::NatUnsupportedProtocol => "Unsupported protocol for NAT masquerade",
+            Self::InvalidIdentity => "Invalid identity",
             Self::FragmentNotFound => "First logical datagram fragment not found",
         }
     }

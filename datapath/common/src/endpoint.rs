@@ -1,5 +1,7 @@
 //! Who an address belongs to: local endpoints and identities.
 
+use crate::address::Address;
+
 /// Bits of [`Endpoint::flags`].
 pub mod flag {
     /// The address is the node's own, not a pod's.
@@ -44,4 +46,6 @@ pub mod identity {
 pub struct IpcacheEntry {
     /// Security identity, see [`identity`] for the reserved ones.
     pub identity: u32,
+    /// The node that a tunnel to it ends at; unspecified for what no tunnel leads to.
+    pub tunnel_endpoint: Address,
 }

@@ -6,6 +6,7 @@
 //! what the stack may have to answer itself (TTL, MTU, options, own addresses),
 //! goes to the stack.
 
+use crate::arp;
 use crate::conntrack;
 use crate::drop_reason::DropReason;
 use crate::endpoint::{self, Endpoint};
@@ -15,6 +16,7 @@ use crate::nat::egress::masquerade;
 use crate::nat::reverse::{Outcome, unmasquerade};
 use crate::settings::{self, Settings};
 use crate::transport::Transport;
+use crate::tunnel;
 use crate::tuple::protocol;
 
 /// What is to happen to the packet.
@@ -29,6 +31,19 @@ pub enum Action {
     },
     /// Out, with the neighbour's MAC address (`bpf_redirect_neigh`).
     ToNeighbour(Route),
+    /// Into the tunnel's device of this index; the outer header is set (`bpf_redirect`).
+    ToTunnel {
+        /// `cilium_vxlan` or `cilium_geneve`.
+        ifindex: u32,
+    },
+    /// Into the host's stack, as if it came in through the interface of this index
+    /// (`bpf_redirect`, `BPF_F_INGRESS`).
+    ToHost {
+        /// `cilium_host`.
+        ifindex: u32,
+    },
+    /// Back out of the interface it came in through (`bpf_redirect`).
+    Reflect,
 }
 
 /// A pod sent the packet.
@@ -57,6 +72,9 @@ pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
             conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
         }
         return deliver(k, &mut ip, &endpoint);
+    }
+    if let Some(key) = tunnel::key(k, &settings, &ip) {
+        return tunnel::enter_from_endpoint(k, &settings, &mut ip, &key);
     }
     let Some(route) = segment_length(k, &ip).and_then(|length| k.route(&ip, length)) else {
         return Ok(Action::Continue);
@@ -92,7 +110,7 @@ pub fn to_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 #[inline(always)]
 pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     let Some(mut ip) = Ipv4::of_frame(k) else {
-        return Ok(Action::Continue);
+        return arp::respond(k);
     };
     if !k.is_for_this_host() {
         return Ok(Action::Continue);
@@ -149,6 +167,9 @@ fn short_way_to_pod<K: Kernel>(k: &K, settings: &Settings, ip: &Ipv4) -> Option<
 /// Why it must be dropped.
 #[inline(always)]
 pub fn to_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    if k.mark() & tunnel::MARK_MASK == tunnel::MARK_OVERLAY {
+        return Ok(Action::Continue);
+    }
     let Some(mut ip) = Ipv4::of_frame(k) else {
         return Ok(Action::Continue);
     };
@@ -180,12 +201,12 @@ fn straight_to_pod<K: Kernel>(
 }
 
 #[inline(always)]
-const fn is_host(endpoint: &Endpoint) -> bool {
+pub(crate) const fn is_host(endpoint: &Endpoint) -> bool {
     endpoint.flags & endpoint::flag::HOST != 0 || endpoint.ifindex == 0
 }
 
 #[inline(always)]
-fn takes_short_way<P: Packet>(packet: &P, settings: &Settings, ip: &Ipv4) -> bool {
+pub(crate) fn takes_short_way<P: Packet>(packet: &P, settings: &Settings, ip: &Ipv4) -> bool {
     !settings.has(settings::flag::HOST_LEGACY_ROUTING)
         && !ip.has_options()
         && ip.ttl > 1
@@ -195,7 +216,7 @@ fn takes_short_way<P: Packet>(packet: &P, settings: &Settings, ip: &Ipv4) -> boo
 /// Length of the largest IP packet that this becomes on the wire: for GSO, of
 /// one segment. `None` when the stack had better work it out.
 #[inline(always)]
-fn segment_length<P: Packet>(packet: &P, ip: &Ipv4) -> Option<u16> {
+pub(crate) fn segment_length<P: Packet>(packet: &P, ip: &Ipv4) -> Option<u16> {
     let gso_size = packet.gso_size();
     if gso_size == 0 {
         return Some(ip.total_length);
@@ -210,7 +231,11 @@ fn segment_length<P: Packet>(packet: &P, ip: &Ipv4) -> Option<u16> {
 
 /// Forwards into a pod's namespace: one hop, the veth's MAC addresses.
 #[inline(always)]
-fn deliver<K: Kernel>(k: &mut K, ip: &mut Ipv4, endpoint: &Endpoint) -> Result<Action, DropReason> {
+pub(crate) fn deliver<K: Kernel>(
+    k: &mut K,
+    ip: &mut Ipv4,
+    endpoint: &Endpoint,
+) -> Result<Action, DropReason> {
     ip.decrement_ttl(k)?;
     let [d0, d1, d2, d3, d4, d5] = endpoint.mac;
     let [s0, s1, s2, s3, s4, s5] = endpoint.node_mac;

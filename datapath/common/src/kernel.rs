@@ -2,12 +2,14 @@
 //! BPF maps, host tests with a byte vector and hash maps.
 
 use crate::address::Address;
+use crate::arp::{L2Responder, L2ResponderKey};
 use crate::conntrack::CtEntry;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, IpcacheEntry};
 use crate::fragment::{FragmentKey, Ports};
 use crate::ipv4::Ipv4;
 use crate::nat::NatEntry;
 use crate::settings::{Device, Settings};
+use crate::tunnel::TunnelKey;
 use crate::tuple::Tuple;
 
 /// The kernel refused a write: to the packet or to a map.
@@ -65,8 +67,30 @@ pub trait Packet {
     /// also floods frames that are for others.
     fn is_for_this_host(&self) -> bool;
 
+    /// Makes the packet this node's, whatever its Ethernet destination says
+    /// (`bpf_skb_change_type`, `PACKET_HOST`).
+    ///
+    /// # Errors
+    /// [`Refused`] when it is this node's own, sent to itself.
+    fn set_for_this_host(&mut self) -> Result<(), Refused>;
+
     /// The interface whose hook runs.
     fn ifindex(&self) -> u32;
+
+    /// The packet's mark. It stays with the packet into the outer one.
+    fn mark(&self) -> u32;
+
+    /// Marks the packet.
+    fn set_mark(&mut self, mark: u32);
+
+    /// What the outer header said of a packet that came out of a tunnel.
+    fn tunnel_key(&self) -> Option<TunnelKey>;
+
+    /// What the outer header is to say once the packet is in the tunnel's device.
+    ///
+    /// # Errors
+    /// [`Refused`] when the kernel has no memory for it.
+    fn set_tunnel_key(&mut self, key: &TunnelKey) -> Result<(), Refused>;
 }
 
 /// A route that forwarding may use.
@@ -80,8 +104,13 @@ pub struct Route {
 
 /// Clock, randomness, routes and maps.
 pub trait Maps {
+    /// Nanoseconds of `CLOCK_MONOTONIC`, as of the last timer tick.
+    fn now_ns(&self) -> u64;
     /// Seconds of `CLOCK_MONOTONIC`.
-    fn now(&self) -> u32;
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        (self.now_ns() / 1_000_000_000) as u32
+    }
     /// 32 random bits.
     fn random(&self) -> u32;
     /// What the agent asked for.
@@ -90,8 +119,15 @@ pub trait Maps {
     fn device(&self, ifindex: u32) -> Option<Device>;
     /// The local endpoint that owns the address.
     fn endpoint(&self, address: Address) -> Option<Endpoint>;
+    /// Whose address it is, and behind which node.
+    fn ipcache(&self, address: Address) -> Option<IpcacheEntry>;
     /// Security identity behind the address.
-    fn identity(&self, address: Address) -> Option<u32>;
+    #[inline(always)]
+    fn identity(&self, address: Address) -> Option<u32> {
+        self.ipcache(address).map(|entry| entry.identity)
+    }
+    /// Who answers ARP requests for an address.
+    fn l2_responder(&self, key: &L2ResponderKey) -> Option<L2Responder>;
     /// Whether the ip-masq-agent's list holds the address.
     fn is_non_masquerade(&self, address: Address) -> bool;
     /// A route by which the stack would forward this packet right now, at its

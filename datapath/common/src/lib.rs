@@ -11,6 +11,7 @@
 //! [`Port`]); everything else is in the machine's.
 
 pub mod address;
+pub mod arp;
 pub mod checksum;
 pub mod conntrack;
 pub mod drop_reason;
@@ -26,6 +27,7 @@ mod pod;
 pub mod programs;
 pub mod settings;
 pub mod transport;
+pub mod tunnel;
 pub mod tuple;
 
 pub use address::{Address, Port};

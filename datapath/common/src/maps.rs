@@ -28,8 +28,11 @@ pub const METRICS: &str = "cilium_metrics";
 /// Ring buffer of `u32` signals to the agent, see [`SIGNAL_NAT_FILL_UP`].
 pub const SIGNALS: &str = "cilium_signals";
 
+/// [`crate::arp::L2ResponderKey`] → [`crate::arp::L2Responder`] (hash).
+pub const L2_RESPONDER_V4: &str = "cilium_l2_responder_v4";
+
 /// Every map of the datapath object.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     RUNTIME_CONFIG,
     DEVICES,
     LXC,
@@ -42,6 +45,7 @@ pub const ALL: [&str; 12] = [
     IPV4_FRAG_DATAGRAMS,
     METRICS,
     SIGNALS,
+    L2_RESPONDER_V4,
 ];
 
 /// Object `outside`: `u32` ifindex → [`crate::Address`], the distinct address

@@ -1,6 +1,7 @@
 //! Lets the agent read and write the maps through aya.
 
 use crate::address::{Address, Port};
+use crate::arp::{L2Responder, L2ResponderKey};
 use crate::conntrack::CtEntry;
 use crate::endpoint::{Endpoint, IpcacheEntry};
 use crate::fragment::{FragmentKey, Ports};
@@ -26,11 +27,13 @@ plain_old_data! {
     CtEntry: 48,
     NatEntry: 12,
     Endpoint: 28,
-    IpcacheEntry: 4,
+    IpcacheEntry: 8,
     FragmentKey: 12,
     Ports: 4,
     MetricsKey: 4,
     MetricsValue: 16,
-    Settings: 16,
+    Settings: 28,
     Device: 12,
+    L2ResponderKey: 8,
+    L2Responder: 16,
 }

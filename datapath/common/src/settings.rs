@@ -38,6 +38,14 @@ pub struct Settings {
     pub port_min: u16,
     /// Last source port given to masqueraded flows, in host byte order.
     pub port_max: u16,
+    /// Index of `cilium_vxlan` or `cilium_geneve`; only with [`flag::TUNNEL`].
+    pub tunnel_ifindex: u32,
+    /// Index of `cilium_host`, through which the host gets what came out of the tunnel.
+    pub host_ifindex: u32,
+    /// Longest IP packet that the tunnel takes without a fragment of its own, in bytes.
+    pub tunnel_mtu: u16,
+    /// Zero.
+    pub padding: u16,
 }
 
 impl Settings {

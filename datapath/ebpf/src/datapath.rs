@@ -12,6 +12,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lab_datapath_common::hooks;
 use lab_datapath_common::maps::{METRIC_EGRESS, METRIC_INGRESS};
+use lab_datapath_common::tunnel;
 
 use crate::skb::Skb;
 
@@ -45,4 +46,36 @@ fn cil_to_netdev(context: TcContext) -> i32 {
     let mut skb = Skb::new(context);
     let outcome = hooks::to_netdev(&mut skb);
     skb.finish(outcome, METRIC_EGRESS)
+}
+
+/// Ingress of the tunnel's device.
+#[classifier]
+fn cil_from_overlay(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = tunnel::from_overlay(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Egress of the tunnel's device.
+#[classifier]
+fn cil_to_overlay(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = tunnel::to_overlay(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
+}
+
+/// Egress of `cilium_host`.
+#[classifier]
+fn cil_from_host(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = tunnel::from_host(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
+}
+
+/// Ingress of `cilium_host` and `cilium_net`.
+#[classifier]
+fn cil_to_host(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = tunnel::to_host(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
 }

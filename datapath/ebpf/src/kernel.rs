@@ -4,16 +4,18 @@ use core::ffi::c_void;
 use core::mem;
 
 use aya_ebpf::bindings::{
-    BPF_ANY, BPF_NOEXIST, bpf_fib_lookup, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+    BPF_ANY, BPF_F_INGRESS, BPF_NOEXIST, bpf_fib_lookup, bpf_redir_neigh,
+    bpf_redir_neigh__bindgen_ty_1,
 };
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
-    bpf_redirect_neigh, bpf_redirect_peer,
+    bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
 };
+use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
 use lab_datapath_common::conntrack::CtEntry;
-use lab_datapath_common::endpoint::Endpoint;
+use lab_datapath_common::endpoint::{Endpoint, IpcacheEntry};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::hooks::Action;
 use lab_datapath_common::ipv4::Ipv4;
@@ -47,6 +49,9 @@ impl Skb {
             // SAFETY: the helper takes no pointers.
             Ok(Action::ToPod { ifindex }) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
             Ok(Action::ToNeighbour(route)) => redirect_to_neighbour(route),
+            Ok(Action::ToTunnel { ifindex }) => redirect(ifindex, 0),
+            Ok(Action::ToHost { ifindex }) => redirect(ifindex, u64::from(BPF_F_INGRESS)),
+            Ok(Action::Reflect) => redirect(self.ifindex(), 0),
             Err(reason) => {
                 self.count_drop(reason, direction);
                 DROP
@@ -75,6 +80,12 @@ impl Skb {
             }
         }
     }
+}
+
+#[inline(always)]
+fn redirect(ifindex: u32, flags: u64) -> i32 {
+    // SAFETY: the helper takes no pointers.
+    unsafe { bpf_redirect(ifindex, flags) as i32 }
 }
 
 #[inline(always)]
@@ -110,9 +121,9 @@ extern "C" fn turn<F: FnMut() -> bool>(_: u32, attempt: *mut F) -> i64 {
 
 impl Maps for Skb {
     #[inline(always)]
-    fn now(&self) -> u32 {
+    fn now_ns(&self) -> u64 {
         // SAFETY: the helper takes no arguments.
-        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+        unsafe { bpf_ktime_get_coarse_ns() }
     }
 
     #[inline(always)]
@@ -139,10 +150,14 @@ impl Maps for Skb {
     }
 
     #[inline(always)]
-    fn identity(&self, address: Address) -> Option<u32> {
-        maps::IPCACHE
-            .get(&Key::new(32, address))
-            .map(|entry| entry.identity)
+    fn ipcache(&self, address: Address) -> Option<IpcacheEntry> {
+        maps::IPCACHE.get(&Key::new(32, address)).copied()
+    }
+
+    #[inline(always)]
+    fn l2_responder(&self, key: &L2ResponderKey) -> Option<L2Responder> {
+        // SAFETY: copied at once; the map is only written by the agent.
+        unsafe { maps::L2_RESPONDER_V4.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use aya_ebpf::btf_maps::{
     Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf,
 };
 use aya_ebpf::macros::btf_map;
+use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
 use lab_datapath_common::conntrack::CtEntry;
 use lab_datapath_common::endpoint::{Endpoint, IpcacheEntry};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
@@ -62,6 +63,11 @@ pub(crate) static IPV4_FRAG_DATAGRAMS: LruHashMap<FragmentKey, Ports, 8192> = Lr
 #[btf_map(name = "cilium_metrics")]
 pub(crate) static METRICS: PerCpuHashMap<MetricsKey, MetricsValue, 1024, GROWS> =
     PerCpuHashMap::new();
+
+/// Who answers ARP requests for announced addresses, and until when.
+#[btf_map(name = "cilium_l2_responder_v4")]
+pub(crate) static L2_RESPONDER_V4: HashMap<L2ResponderKey, L2Responder, 4096, GROWS> =
+    HashMap::new();
 
 /// Signals to the agent.
 #[btf_map(name = "cilium_signals")]

@@ -35,3 +35,27 @@ fn cil_from_netdev(_: TcContext) -> i32 {
 fn cil_to_netdev(_: TcContext) -> i32 {
     CONTINUE
 }
+
+/// Ingress of the tunnel's device.
+#[classifier]
+fn cil_from_overlay(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Egress of the tunnel's device.
+#[classifier]
+fn cil_to_overlay(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Egress of `cilium_host`.
+#[classifier]
+fn cil_from_host(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Ingress of `cilium_host` and `cilium_net`.
+#[classifier]
+fn cil_to_host(_: TcContext) -> i32 {
+    CONTINUE
+}

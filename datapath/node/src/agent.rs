@@ -16,7 +16,7 @@ mod event_loop;
 mod files;
 mod log;
 mod masquerade_config;
-mod network;
+pub(crate) mod network;
 mod observed;
 mod pod;
 mod pod_files;
@@ -201,6 +201,7 @@ impl Agent {
         pod::validate(&state)?;
         self.masquerade
             .configure(state.datapath.ip_masq_agent.as_ref())?;
+        network::prepare_tunnel(&mut self.netlink, &state)?;
         let mut laps = log::Laps::start();
         self.pods.remove_stale(&state, &mut self.netlink)?;
         self.pods.prepare(&state)?;
@@ -356,13 +357,21 @@ fn hooks<'a>(state: &'a NodeState, view: &NodeView) -> Vec<(Hook, &'a str, u32)>
         .devices
         .iter()
         .map(|device| (Hook::NETDEV, device));
-    let mut hooks = Vec::new();
-    for (pair, interface) in containers.chain(devices) {
-        if let Some(link) = view.link(interface) {
-            hooks.extend(pair.map(|hook| (hook, interface.as_str(), link.index)));
-        }
-    }
-    hooks
+    let pairs = containers
+        .chain(devices)
+        .flat_map(|(pair, interface)| pair.map(|hook| (hook, interface.as_str())));
+    let host = [
+        (Hook::FromHost, network::HOST),
+        (Hook::ToHost, network::HOST),
+        (Hook::ToHost, network::NET),
+    ];
+    let tunnel = network::tunnel_device(&state.datapath.routing)
+        .into_iter()
+        .flat_map(|device| Hook::OVERLAY.map(|hook| (hook, device)));
+    let wanted = pairs.chain(host).chain(tunnel);
+    wanted
+        .filter_map(|(hook, interface)| Some((hook, interface, view.link(interface)?.index)))
+        .collect()
 }
 
 fn devices(state: &NodeState, view: &NodeView) -> Vec<DeviceStatus> {

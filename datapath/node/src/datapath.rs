@@ -18,7 +18,7 @@ use aya::maps::{MapError, MapInfo};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError};
 use lab_datapath_common::{
-    Address, Tuple, conntrack, endpoint, fragment, maps, nat, programs, settings,
+    Address, Tuple, arp, conntrack, endpoint, fragment, maps, nat, programs, settings,
 };
 use lab_model::node_state::DatapathSettings;
 
@@ -288,6 +288,10 @@ fn layout(name: &str) -> Option<(u32, u32)> {
         maps::IPV4_FRAG_DATAGRAMS => (
             size_of::<fragment::FragmentKey>(),
             size_of::<fragment::Ports>(),
+        ),
+        maps::L2_RESPONDER_V4 => (
+            size_of::<arp::L2ResponderKey>(),
+            size_of::<arp::L2Responder>(),
         ),
         maps::METRICS => (
             size_of::<maps::MetricsKey>(),

@@ -3,13 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
 use lab_datapath_common::conntrack::CtEntry;
-use lab_datapath_common::endpoint::Endpoint;
+use lab_datapath_common::endpoint::{Endpoint, IpcacheEntry};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::ipv4::Ipv4;
 use lab_datapath_common::kernel::{Maps, Packet, Refused, Route, csum};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::settings::{Device, Settings};
+use lab_datapath_common::tunnel::TunnelKey;
 use lab_datapath_common::{Address, Tuple};
 
 use crate::frame::sum;
@@ -32,6 +34,8 @@ pub(crate) struct Skb {
     pub(crate) ifindex: u32,
     pub(crate) gso_size: u32,
     pub(crate) is_for_this_host: bool,
+    pub(crate) mark: u32,
+    pub(crate) tunnel_key: Option<TunnelKey>,
     pub(crate) summed: Summed,
     /// The write, counted from 0, that is refused.
     pub(crate) refuse: Option<u32>,
@@ -45,6 +49,8 @@ impl Skb {
             ifindex,
             gso_size: 0,
             is_for_this_host: true,
+            mark: 0,
+            tunnel_key: None,
             summed: Summed::None,
             refuse: None,
             writes: 0,
@@ -85,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) devices: HashMap<u32, Device>,
     pub(crate) endpoints: HashMap<Address, Endpoint>,
     pub(crate) identities: HashMap<Address, u32>,
+    pub(crate) tunnel_endpoints: HashMap<Address, Address>,
+    pub(crate) l2_responders: HashMap<L2ResponderKey, L2Responder>,
     pub(crate) non_masquerade: Vec<Address>,
     pub(crate) routes: HashMap<Address, Route>,
     /// MTU of every route.
@@ -179,8 +187,30 @@ impl Packet for Host<'_> {
         self.skb.is_for_this_host
     }
 
+    fn set_for_this_host(&mut self) -> Result<(), Refused> {
+        self.skb.is_for_this_host = true;
+        Ok(())
+    }
+
     fn ifindex(&self) -> u32 {
         self.skb.ifindex
+    }
+
+    fn mark(&self) -> u32 {
+        self.skb.mark
+    }
+
+    fn set_mark(&mut self, mark: u32) {
+        self.skb.mark = mark;
+    }
+
+    fn tunnel_key(&self) -> Option<TunnelKey> {
+        self.skb.tunnel_key
+    }
+
+    fn set_tunnel_key(&mut self, key: &TunnelKey) -> Result<(), Refused> {
+        self.skb.tunnel_key = Some(*key);
+        Ok(())
     }
 }
 
@@ -189,8 +219,8 @@ fn add(a: u16, b: u16) -> u16 {
 }
 
 impl Maps for Host<'_> {
-    fn now(&self) -> u32 {
-        self.node.now.get()
+    fn now_ns(&self) -> u64 {
+        u64::from(self.node.now.get()) * 1_000_000_000
     }
 
     fn random(&self) -> u32 {
@@ -216,8 +246,16 @@ impl Maps for Host<'_> {
         self.node.endpoints.get(&address).copied()
     }
 
-    fn identity(&self, address: Address) -> Option<u32> {
-        self.node.identities.get(&address).copied()
+    fn ipcache(&self, address: Address) -> Option<IpcacheEntry> {
+        let tunnel_endpoint = self.node.tunnel_endpoints.get(&address).copied();
+        Some(IpcacheEntry {
+            identity: *self.node.identities.get(&address)?,
+            tunnel_endpoint: tunnel_endpoint.unwrap_or_default(),
+        })
+    }
+
+    fn l2_responder(&self, key: &L2ResponderKey) -> Option<L2Responder> {
+        self.node.l2_responders.get(key).copied()
     }
 
     fn is_non_masquerade(&self, address: Address) -> bool {

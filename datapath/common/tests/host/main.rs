@@ -6,6 +6,7 @@
 //! `bug_N_…` are cilium/cilium issues; `docs/datapath.md` lists both.
 
 mod allocation;
+mod arp;
 mod conntrack;
 mod decision;
 mod forwarding;
@@ -18,3 +19,4 @@ mod one_to_one;
 mod refusals;
 mod round_trip;
 mod scene;
+mod tunnel;

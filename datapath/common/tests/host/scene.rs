@@ -66,6 +66,7 @@ pub(crate) fn node() -> Node {
             exclusion_mask: Ipv4Addr::new(255, 255, 0, 0).into(),
             port_min: 32768,
             port_max: 65535,
+            ..Settings::default()
         },
         devices: [(ETH1, device)].into(),
         endpoints: [

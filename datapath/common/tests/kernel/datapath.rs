@@ -10,6 +10,7 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
+use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
 use lab_datapath_common::conntrack::CtEntry;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
@@ -109,6 +110,7 @@ fn empty(ebpf: &mut Ebpf) {
     empty_hash::<Tuple, CtEntry>(ebpf, maps::CT_ANY4_GLOBAL);
     empty_hash::<Tuple, NatEntry>(ebpf, maps::SNAT_V4_EXTERNAL);
     empty_hash::<FragmentKey, Ports>(ebpf, maps::IPV4_FRAG_DATAGRAMS);
+    empty_hash::<L2ResponderKey, L2Responder>(ebpf, maps::L2_RESPONDER_V4);
     empty_trie::<IpcacheEntry>(ebpf, maps::IPCACHE);
     empty_trie::<u8>(ebpf, maps::IPMASQ_V4);
     let mut metrics: PerCpuHashMap<_, MetricsKey, MetricsValue> = map(ebpf, maps::METRICS);
@@ -162,6 +164,7 @@ impl Datapath {
             exclusion_mask: Ipv4Addr::new(255, 255, 0, 0).into(),
             port_min: 32768,
             port_max: 65535,
+            ..Settings::default()
         };
         change(&mut settings);
         let mut datapath = Self {
@@ -232,8 +235,37 @@ impl Datapath {
     fn identity(&mut self, address: Ipv4Addr, identity: u32) {
         let mut map: LpmTrie<_, Address, IpcacheEntry> = self.map(maps::IPCACHE);
         let key = Key::new(32, Address::from(address));
-        map.insert(&key, IpcacheEntry { identity }, 0)
-            .expect("the map has room");
+        let entry = IpcacheEntry {
+            identity,
+            ..IpcacheEntry::default()
+        };
+        map.insert(&key, entry, 0).expect("the map has room");
+    }
+
+    /// Puts an address behind a tunnel to another node.
+    pub(crate) fn behind_tunnel(&mut self, address: Ipv4Addr, identity: u32, node: Ipv4Addr) {
+        let mut map: LpmTrie<_, Address, IpcacheEntry> = self.map(maps::IPCACHE);
+        let key = Key::new(32, Address::from(address));
+        let entry = IpcacheEntry {
+            identity,
+            tunnel_endpoint: node.into(),
+        };
+        map.insert(&key, entry, 0).expect("the map has room");
+    }
+
+    /// Answers ARP requests for an address until a time.
+    pub(crate) fn announce(&mut self, address: Ipv4Addr, mac: [u8; 6], valid_until: u64) {
+        let key = L2ResponderKey {
+            address: address.into(),
+            ifindex: LOOPBACK,
+        };
+        let responder = L2Responder {
+            valid_until,
+            mac,
+            padding: [0; 2],
+        };
+        let mut map: HashMap<_, L2ResponderKey, L2Responder> = self.map(maps::L2_RESPONDER_V4);
+        map.insert(key, responder, 0).expect("the map has room");
     }
 
     /// Puts a prefix on the ip-masq-agent's list.

@@ -45,6 +45,18 @@ pub enum AgentError {
     /// A document that contradicts itself.
     #[error("apply the node state: {0}")]
     Document(String),
+    /// The kernel has no such interface, and so no tunnel.
+    #[error(
+        "make the tunnel device {device}: this kernel has no {kind} interfaces ({module} is not there); choose another tunnelProtocol, or routingMode: native"
+    )]
+    TunnelUnsupported {
+        /// `cilium_vxlan` or `cilium_geneve`.
+        device: &'static str,
+        /// The kernel's word for its kind.
+        kind: &'static str,
+        /// The kernel's option for it.
+        module: &'static str,
+    },
     /// A question about the datapath came too early.
     #[error("read the datapath's maps: nothing was applied to this node yet")]
     NothingApplied,

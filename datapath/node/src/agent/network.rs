@@ -4,20 +4,28 @@
 //! be, to requests with their reasons. Carrying them out mends; listing their
 //! reasons is the drift.
 
+mod mtu;
+mod overlay;
+mod peers;
+
 use std::os::fd::BorrowedFd;
 
 use ipnet::Ipv4Net;
-use lab_model::node_state::{NodeState, Pod, Routing};
+use lab_model::node_state::{NodeState, Pod};
 
 use super::pods::Pods;
 use super::{AgentError, NodeView, pod};
 use crate::netlink::{LinkChange, LinkEnd, Netlink, NetlinkError, Request, Route, Scope, protocol};
 use crate::sysctl;
 
+pub(crate) use mtu::Mtu;
+pub(super) use overlay::prepare as prepare_tunnel;
+pub(crate) use overlay::tunnel_device;
+
 /// The pods' gateway, on the node.
-const HOST: &str = "cilium_host";
+pub(crate) const HOST: &str = "cilium_host";
 /// The other end of [`HOST`].
-const NET: &str = "cilium_net";
+pub(crate) const NET: &str = "cilium_net";
 /// A pod's interface.
 const POD_DEVICE: &str = "eth0";
 /// Its index: `lo` is 1 in a new namespace, and nothing else is there.
@@ -59,12 +67,14 @@ pub(super) fn reconcile(
     let view = settle(netlink, |view| {
         node_repairs(state, view, |pod| pods.netns(pod))
     })?;
+    peers::warn_of_unreachable(state, &view);
     for (name, value) in settings(&view) {
         sysctl::set(&name, value)?;
     }
+    let mtu = Mtu::of(state, &view);
     for pod in &state.pods {
         if let Some(inside) = pods.netlink(pod) {
-            settle(inside, |view| pod_repairs(pod, state, view))?;
+            settle(inside, |view| pod_repairs(pod, state, mtu, view))?;
         }
     }
     Ok(view)
@@ -95,6 +105,7 @@ pub(super) fn differences(
             reasons.push(format!("{name} is not {value}"));
         }
     }
+    let mtu = Mtu::of(state, &view);
     for pod in &state.pods {
         // A pod without its interface is told of once, by the node's side.
         if view.link(&pod.interface).is_none() {
@@ -103,7 +114,7 @@ pub(super) fn differences(
         if let Some(inside) = pods.netlink(pod) {
             let view = NodeView::read(inside)?;
             reasons.extend(
-                pod_repairs(pod, state, &view)
+                pod_repairs(pod, state, mtu, &view)
                     .into_iter()
                     .map(|repair| repair.why),
             );
@@ -163,18 +174,20 @@ pub(super) fn node_repairs<'fd>(
     view: &NodeView,
     netns_of: impl Fn(&Pod) -> Option<BorrowedFd<'fd>>,
 ) -> Vec<Repair<'fd>> {
-    let mut repairs = host_repairs(state, view);
+    let mtu = Mtu::of(state, view);
+    let mut repairs = host_repairs(state, mtu, view);
+    repairs.extend(overlay::repairs(&state.datapath.routing, mtu, view));
     for pod in &state.pods {
         match view.link(&pod.interface) {
             None => {
                 let why = format!("{} of {} is gone", pod.interface, pod.key());
-                repairs.push(Repair::new(why, pod_link(pod, netns_of(pod))));
+                repairs.push(Repair::new(why, pod_link(pod, mtu, netns_of(pod))));
             }
             Some(link) if !link.up => {
                 let why = format!("{} of {} is down", pod.interface, pod.key());
                 repairs.push(Repair::new(why, [set_up(&pod.interface)]));
             }
-            Some(_) => {}
+            Some(link) => repairs.extend(mtu::repair(link, mtu.pod, None)),
         }
     }
     let wanted = |name: &str| state.pods.iter().any(|pod| pod.interface == name);
@@ -193,12 +206,12 @@ pub(super) fn node_repairs<'fd>(
             ));
         }
     }
-    repairs.extend(route_repairs(state, view));
+    repairs.extend(route_repairs(state, mtu, view));
     repairs
 }
 
 /// `cilium_host`, `cilium_net`, and the pods' gateway address.
-fn host_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
+fn host_repairs<'fd>(state: &NodeState, mtu: Mtu, view: &NodeView) -> Vec<Repair<'fd>> {
     let (Some(host), Some(net)) = (view.link(HOST), view.link(NET)) else {
         let (end, peer) = (LinkEnd::named(HOST), LinkEnd::named(NET));
         let pair = Request::AddVeth {
@@ -214,6 +227,22 @@ fn host_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
             format!("{} is down", link.name),
             [set_up(&link.name)],
         ));
+    }
+    for link in [host, net] {
+        repairs.extend(mtu::repair(link, mtu.device, None));
+        // As Cilium's: nobody is behind them that could be asked.
+        if link.arp {
+            repairs.push(Repair::new(
+                format!("{} asks for neighbours", link.name),
+                [Request::SetLink {
+                    name: link.name.clone(),
+                    change: LinkChange {
+                        arp: Some(false),
+                        ..LinkChange::default()
+                    },
+                }],
+            ));
+        }
     }
     // As Cilium does: of scope link, the address is never chosen as the source
     // of what the node itself sends.
@@ -260,15 +289,16 @@ fn address_repairs<'fd>(
 /// the peer: before Linux 6.13 the index of the other end is looked up among the
 /// interfaces here, and found to be taken (rtnetlink.c, `__rtnl_newlink`). Without a
 /// namespace there is nothing to lead into, and the difference stays.
-fn pod_link<'fd>(pod: &Pod, netns: Option<BorrowedFd<'fd>>) -> Vec<Request<'fd>> {
+fn pod_link<'fd>(pod: &Pod, mtu: Mtu, netns: Option<BorrowedFd<'fd>>) -> Vec<Request<'fd>> {
     let Some(netns) = netns else {
         return Vec::new();
     };
     let (inside, outside) = pod::macs(pod);
-    let end = LinkEnd::named(&pod.interface).mac(outside);
+    let end = LinkEnd::named(&pod.interface).mac(outside).mtu(mtu.pod);
     let peer = LinkEnd::named(POD_DEVICE)
         .index(POD_DEVICE_INDEX)
         .mac(inside)
+        .mtu(mtu.pod)
         .in_netns(netns);
     vec![
         Request::AddVeth {
@@ -282,26 +312,17 @@ fn pod_link<'fd>(pod: &Pod, netns: Option<BorrowedFd<'fd>>) -> Vec<Request<'fd>>
 
 /// Routes to the pods here and to the other nodes' podCIDRs. Those of protocol
 /// kernel with a gateway are all ours: the kernel itself makes none.
-fn route_repairs<'fd>(state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
+fn route_repairs<'fd>(state: &NodeState, mtu: Mtu, view: &NodeView) -> Vec<Repair<'fd>> {
     let pods = state.pods.iter().filter_map(|pod| {
         let link = view.link(&pod.interface)?;
         Some(Route::link(pod.address.into(), link.index).protocol(protocol::KERNEL))
     });
-    let peers = state
-        .peers
-        .iter()
-        .filter(|_| {
-            state.datapath.routing
-                == Routing::Native {
-                    auto_direct_node_routes: true,
-                }
-        })
-        .map(|peer| Route::via(peer.pod_cidr.trunc(), peer.address).protocol(protocol::KERNEL));
-    let wanted: Vec<Route> = pods.chain(peers).collect();
+    let wanted: Vec<Route> = pods.chain(peers::routes(state, mtu, view)).collect();
     let mut repairs = missing_routes(&wanted, view);
     let is_lxc = |route: &Route| {
         let name = route.device.and_then(|index| view.name_of(index));
-        route.scope == Scope::Link && name.is_some_and(|name| name.starts_with("lxc"))
+        route.scope == Scope::Link
+            && name.is_some_and(|name| name.starts_with("lxc") || name == HOST)
     };
     let ours = view.routes.iter().filter(|route| {
         route.protocol == protocol::KERNEL && (route.gateway.is_some() || is_lxc(route))
@@ -328,11 +349,15 @@ fn missing_routes<'fd>(wanted: &[Route], view: &NodeView) -> Vec<Repair<'fd>> {
             found.gateway,
             found.protocol,
             found.scope,
+            found.source,
+            found.mtu,
         ) == (
             wanted.destination,
             wanted.gateway,
             wanted.protocol,
             wanted.scope,
+            wanted.source,
+            wanted.mtu,
         ) && wanted
             .device
             .is_none_or(|device| found.device == Some(device))
@@ -353,7 +378,12 @@ fn missing_routes<'fd>(wanted: &[Route], view: &NodeView) -> Vec<Repair<'fd>> {
 
 /// What a pod lacks, inside its namespace: `lo`, `eth0` with its address, and the
 /// way to the node and through it.
-pub(super) fn pod_repairs<'fd>(pod: &Pod, state: &NodeState, view: &NodeView) -> Vec<Repair<'fd>> {
+pub(super) fn pod_repairs<'fd>(
+    pod: &Pod,
+    state: &NodeState,
+    mtu: Mtu,
+    view: &NodeView,
+) -> Vec<Repair<'fd>> {
     let mut repairs = Vec::new();
     let Some(eth0) = view.link(POD_DEVICE) else {
         return vec![Repair::new(
@@ -369,6 +399,7 @@ pub(super) fn pod_repairs<'fd>(pod: &Pod, state: &NodeState, view: &NodeView) ->
             ));
         }
     }
+    repairs.extend(mtu::repair(eth0, mtu.pod, Some(pod)));
     let name = format!("{POD_DEVICE} of {}", pod.key());
     let wanted = pod.address.into();
     repairs.extend(address_repairs(
@@ -380,7 +411,9 @@ pub(super) fn pod_repairs<'fd>(pod: &Pod, state: &NodeState, view: &NodeView) ->
     ));
     let gateway = state.node.cilium_host;
     let to_gateway = Route::link(gateway.into(), eth0.index);
-    let default = Route::via(Ipv4Net::default(), gateway).device(eth0.index);
+    let default = Route::via(Ipv4Net::default(), gateway)
+        .device(eth0.index)
+        .mtu(mtu.route);
     for repair in missing_routes(&[to_gateway, default], view) {
         repairs.push(Repair {
             why: format!("{} in {}", repair.why, pod.key()),

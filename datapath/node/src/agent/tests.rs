@@ -3,6 +3,7 @@
 
 mod clsact;
 mod node;
+mod tunnel;
 
 use std::net::Ipv4Addr;
 
@@ -122,9 +123,12 @@ mod as_root {
             [
                 "cil_from_container-lxc0000000000a0",
                 "cil_from_container-lxc0000000000b0",
+                "cil_from_host-cilium_host",
                 "cil_from_netdev-eth1",
                 "cil_to_container-lxc0000000000a0",
                 "cil_to_container-lxc0000000000b0",
+                "cil_to_host-cilium_host",
+                "cil_to_host-cilium_net",
                 "cil_to_netdev-eth1",
             ]
         );
@@ -409,7 +413,10 @@ mod as_root {
             .expect_err("another version")
             .to_string();
         assert!(
-            error.starts_with("apply a node state of version 2: "),
+            error.starts_with(&format!(
+                "apply a node state of version {}: ",
+                NODE_STATE_VERSION + 1
+            )),
             "{error}"
         );
         assert_eq!(node.client().status().expect("ask").applied, None);

@@ -25,6 +25,14 @@ pub(crate) enum Hook {
     FromNetdev,
     /// A managed device, what goes out.
     ToNetdev,
+    /// The tunnel's device, what comes out of the tunnel.
+    FromOverlay,
+    /// The tunnel's device, what goes into it.
+    ToOverlay,
+    /// `cilium_host`, what the stack sends to pods of other nodes.
+    FromHost,
+    /// `cilium_host` and `cilium_net`, what the host gets from them.
+    ToHost,
 }
 
 impl Hook {
@@ -32,11 +40,17 @@ impl Hook {
     pub(crate) const CONTAINER: [Self; 2] = [Self::FromContainer, Self::ToContainer];
     /// Those of a managed device.
     pub(crate) const NETDEV: [Self; 2] = [Self::FromNetdev, Self::ToNetdev];
-    pub(super) const ALL: [Self; 4] = [
+    /// Those of the tunnel's device.
+    pub(crate) const OVERLAY: [Self; 2] = [Self::FromOverlay, Self::ToOverlay];
+    pub(super) const ALL: [Self; 8] = [
         Self::FromContainer,
         Self::ToContainer,
         Self::FromNetdev,
         Self::ToNetdev,
+        Self::FromOverlay,
+        Self::ToOverlay,
+        Self::FromHost,
+        Self::ToHost,
     ];
 
     pub(super) const fn program(self) -> &'static str {
@@ -45,13 +59,19 @@ impl Hook {
             Self::ToContainer => programs::TO_CONTAINER,
             Self::FromNetdev => programs::FROM_NETDEV,
             Self::ToNetdev => programs::TO_NETDEV,
+            Self::FromOverlay => programs::FROM_OVERLAY,
+            Self::ToOverlay => programs::TO_OVERLAY,
+            Self::FromHost => programs::FROM_HOST,
+            Self::ToHost => programs::TO_HOST,
         }
     }
 
     pub(super) const fn side(self) -> Side {
         match self {
-            Self::FromContainer | Self::FromNetdev => Side::Ingress,
-            Self::ToContainer | Self::ToNetdev => Side::Egress,
+            Self::FromContainer | Self::FromNetdev | Self::FromOverlay | Self::ToHost => {
+                Side::Ingress
+            }
+            Self::ToContainer | Self::ToNetdev | Self::ToOverlay | Self::FromHost => Side::Egress,
         }
     }
 

@@ -8,9 +8,10 @@ use ipnet::Ipv4Net;
 use lab_datapath_common::Address;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::settings::{self, Device, Settings};
-use lab_model::node_state::{DatapathSettings, Masquerade, NodeState};
+use lab_model::node_state::{DatapathSettings, Masquerade, NodeState, Peer};
 
 use crate::agent::NodeView;
+use crate::agent::network::{self, Mtu};
 use crate::agent::pod_macs;
 
 /// The contents of every map that the agent writes.
@@ -28,7 +29,7 @@ impl Contents {
     /// the ip-masq-agent's configuration comes to.
     pub(crate) fn new(state: &NodeState, view: &NodeView, ip_masq: BTreeSet<Ipv4Net>) -> Self {
         Self {
-            settings: settings(&state.datapath),
+            settings: settings(state, view),
             devices: devices(&state.datapath, view),
             lxc: endpoints(state, view),
             ipcache: ipcache(state, view),
@@ -37,7 +38,10 @@ impl Contents {
     }
 }
 
-fn settings(datapath: &DatapathSettings) -> Settings {
+fn settings(state: &NodeState, view: &NodeView) -> Settings {
+    let datapath = &state.datapath;
+    let tunnel = network::tunnel_device(&datapath.routing);
+    let index_of = |name: &str| view.link(name).map_or(0, |link| link.index);
     let mut flags = 0;
     let mut set = |on: bool, flag: u32| flags |= if on { flag } else { 0 };
     set(
@@ -57,6 +61,7 @@ fn settings(datapath: &DatapathSettings) -> Settings {
         datapath.host_legacy_routing,
         settings::flag::HOST_LEGACY_ROUTING,
     );
+    set(tunnel.is_some(), settings::flag::TUNNEL);
     let (port_min, port_max) = datapath.snat_ports;
     let exclusion = datapath.snat_exclusion.map(|cidr| cidr.trunc());
     Settings {
@@ -67,6 +72,10 @@ fn settings(datapath: &DatapathSettings) -> Settings {
             .unwrap_or_default(),
         port_min,
         port_max,
+        tunnel_ifindex: tunnel.map_or(0, index_of),
+        host_ifindex: index_of(network::HOST),
+        tunnel_mtu: u16::try_from(Mtu::of(state, view).pod).unwrap_or(u16::MAX),
+        padding: 0,
     }
 }
 
@@ -122,19 +131,32 @@ fn endpoints(state: &NodeState, view: &NodeView) -> BTreeMap<Address, Endpoint> 
 
 fn ipcache(state: &NodeState, view: &NodeView) -> BTreeMap<Ipv4Net, IpcacheEntry> {
     let mut entries = BTreeMap::new();
-    let mut put = |cidr: Ipv4Net, identity| {
-        entries.insert(cidr, IpcacheEntry { identity });
+    let mut put = |cidr: Ipv4Net, identity, peer: Option<&Peer>| {
+        let tunnel_endpoint = peer.map(|peer| peer.address.into()).unwrap_or_default();
+        entries.insert(
+            cidr,
+            IpcacheEntry {
+                identity,
+                tunnel_endpoint,
+            },
+        );
     };
-    put(Ipv4Net::default(), identity::WORLD);
+    put(Ipv4Net::default(), identity::WORLD, None);
     for peer in &state.peers {
-        put(peer.address.into(), identity::REMOTE_NODE);
-        put(peer.cilium_host.into(), identity::REMOTE_NODE);
+        put(peer.address.into(), identity::REMOTE_NODE, None);
+        // Whatever is not known yet of what runs there.
+        put(peer.pod_cidr.trunc(), identity::WORLD, Some(peer));
+        put(peer.cilium_host.into(), identity::REMOTE_NODE, Some(peer));
+    }
+    for pod in &state.remote_pods {
+        let peer = state.peers.iter().find(|peer| peer.name == pod.node);
+        put(pod.address.into(), pod.identity, peer);
     }
     for address in own_addresses(state, view) {
-        put(address.into(), identity::HOST);
+        put(address.into(), identity::HOST, None);
     }
     for pod in &state.pods {
-        put(pod.address.into(), pod.identity);
+        put(pod.address.into(), pod.identity, None);
     }
     entries
 }

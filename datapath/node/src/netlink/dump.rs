@@ -8,13 +8,14 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoGeneve, InfoKind, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -44,6 +45,10 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// Whether it asks neighbours for their Ethernet address.
+    pub arp: bool,
+    /// UDP port of a VXLAN or Geneve tunnel whose far end is each packet's own.
+    pub tunnel_port: Option<u16>,
     /// Index of the bridge it is a port of.
     pub master: Option<u32>,
     /// Index of a veth's other end, in that end's namespace.
@@ -286,6 +291,8 @@ fn read_link(message: LinkMessage) -> Link {
         mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        arp: !message.header.flags.contains(LinkFlags::Noarp),
+        tunnel_port: None,
         master: None,
         peer: None,
         peer_netns_id: None,
@@ -300,6 +307,7 @@ fn read_link(message: LinkMessage) -> Link {
             LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(read_kind).unwrap_or_default();
+                link.tunnel_port = infos.iter().find_map(read_tunnel_port);
             }
             _ => {}
         }
@@ -311,6 +319,27 @@ fn read_kind(info: &LinkInfo) -> Option<String> {
     match info {
         LinkInfo::Kind(InfoKind::Other(kind)) => Some(kind.clone()),
         LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
+}
+
+fn read_tunnel_port(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(data) = info else {
+        return None;
+    };
+    match data {
+        InfoData::Vxlan(data) if data.contains(&InfoVxlan::CollectMetadata(true)) => {
+            data.iter().find_map(|it| match it {
+                InfoVxlan::Port(port) => Some(*port),
+                _ => None,
+            })
+        }
+        InfoData::Geneve(data) if data.contains(&InfoGeneve::CollectMetadata) => {
+            data.iter().find_map(|it| match it {
+                InfoGeneve::Port(port) => Some(*port),
+                _ => None,
+            })
+        }
         _ => None,
     }
 }
@@ -357,6 +386,12 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
             }
             RouteAttribute::Oif(index) => route.device = Some(*index),
             RouteAttribute::Priority(priority) => route.priority = *priority,
+            RouteAttribute::Metrics(metrics) => {
+                route.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }

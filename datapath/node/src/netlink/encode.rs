@@ -7,13 +7,15 @@ use ipnet::Ipv4Net;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoGeneve, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -134,16 +136,28 @@ fn veth(end: &LinkEnd<'_>, master: Option<u32>, peer: &LinkEnd<'_>) -> LinkMessa
 }
 
 fn plain(kind: LinkKind, end: &LinkEnd<'_>) -> LinkMessage {
-    let kind = match kind {
-        LinkKind::Bridge => InfoKind::Bridge,
-        LinkKind::Dummy => InfoKind::Dummy,
-        LinkKind::Ifb => InfoKind::Ifb,
+    let (kind, data) = match kind {
+        LinkKind::Bridge => (InfoKind::Bridge, None),
+        LinkKind::Dummy => (InfoKind::Dummy, None),
+        LinkKind::Ifb => (InfoKind::Ifb, None),
+        LinkKind::Vxlan { port } => {
+            let data = vec![
+                InfoVxlan::CollectMetadata(true),
+                InfoVxlan::Learning(false),
+                InfoVxlan::Port(port),
+            ];
+            (InfoKind::Vxlan, Some(InfoData::Vxlan(data)))
+        }
+        LinkKind::Geneve { port } => {
+            let data = vec![InfoGeneve::CollectMetadata, InfoGeneve::Port(port)];
+            (InfoKind::Geneve, Some(InfoData::Geneve(data)))
+        }
     };
     let mut message = end_message(end);
     set_up(&mut message, true);
-    message
-        .attributes
-        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+    let mut info = vec![LinkInfo::Kind(kind)];
+    info.extend(data.map(LinkInfo::Data));
+    message.attributes.push(LinkAttribute::LinkInfo(info));
     message
 }
 
@@ -151,6 +165,10 @@ fn changed(name: &str, change: &LinkChange) -> LinkMessage {
     let mut message = named(name);
     if let Some(up) = change.up {
         set_up(&mut message, up);
+    }
+    if let Some(arp) = change.arp {
+        message.header.change_mask |= LinkFlags::Noarp;
+        message.header.flags.set(LinkFlags::Noarp, !arp);
     }
     let attributes = &mut message.attributes;
     // Index 0 takes the interface out of its bridge (rtnetlink.c, do_set_master).
@@ -212,6 +230,11 @@ fn route(route: &Route) -> RouteMessage {
     if route.priority != 0 {
         attributes.push(RouteAttribute::Priority(route.priority));
     }
+    attributes.extend(
+        route
+            .mtu
+            .map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
+    );
     message
 }
 

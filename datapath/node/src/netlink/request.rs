@@ -19,6 +19,17 @@ pub enum LinkKind {
     Dummy,
     /// The nearest thing to a dummy on kernels without one.
     Ifb,
+    /// A VXLAN tunnel whose far end, and network, are each packet's own
+    /// (`external`, `IFLA_VXLAN_COLLECT_METADATA`).
+    Vxlan {
+        /// UDP port of the outer packets.
+        port: u16,
+    },
+    /// The same with Geneve's header.
+    Geneve {
+        /// UDP port of the outer packets.
+        port: u16,
+    },
 }
 
 impl LinkKind {
@@ -29,6 +40,8 @@ impl LinkKind {
             Self::Bridge => "bridge",
             Self::Dummy => "dummy",
             Self::Ifb => "ifb",
+            Self::Vxlan { .. } => "vxlan",
+            Self::Geneve { .. } => "geneve",
         }
     }
 }
@@ -117,6 +130,9 @@ pub struct LinkChange {
     pub mtu: Option<u32>,
     /// Ethernet address.
     pub mac: Option<Mac>,
+    /// Whether neighbours are asked for their Ethernet address (`IFF_NOARP`); those of
+    /// an interface that does not ask have its own.
+    pub arp: Option<bool>,
 }
 
 impl LinkChange {
@@ -125,6 +141,15 @@ impl LinkChange {
     pub fn up() -> Self {
         Self {
             up: Some(true),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the MTU to `mtu` bytes, and changes nothing else.
+    #[must_use]
+    pub fn mtu(mtu: u32) -> Self {
+        Self {
+            mtu: Some(mtu),
             ..Self::default()
         }
     }
@@ -263,7 +288,17 @@ impl Request<'_> {
             Self::AddLink { kind, end } => {
                 let mut text = "ip link add ".to_owned();
                 end.describe(&mut text);
-                text + " up type " + kind.as_str()
+                text = text + " up type " + kind.as_str();
+                match kind {
+                    LinkKind::Vxlan { port } => {
+                        let _ = write!(text, " external nolearning dstport {port}");
+                    }
+                    LinkKind::Geneve { port } => {
+                        let _ = write!(text, " external dstport {port}");
+                    }
+                    _ => {}
+                }
+                text
             }
             Self::DeleteLink { name } => format!("ip link del {name}"),
             Self::SetLink { name, change } => describe_change(name, change, &name_of),
@@ -336,6 +371,11 @@ fn describe_change(
             let _ = write!(text, " master {}", device(master, name_of));
         }
         Some(None) => text.push_str(" nomaster"),
+        None => {}
+    }
+    match change.arp {
+        Some(true) => text.push_str(" arp on"),
+        Some(false) => text.push_str(" arp off"),
         None => {}
     }
     match change.up {

@@ -78,6 +78,8 @@ pub struct Route {
     pub priority: u32,
     /// Preferred source address.
     pub source: Option<Ipv4Addr>,
+    /// Longest packet that goes this way, in bytes; that of the interface otherwise.
+    pub mtu: Option<u32>,
     /// The next hop is on the link although no address says so.
     pub onlink: bool,
     /// Table; 254 is `main`.
@@ -99,6 +101,7 @@ impl Route {
             scope: Scope::Universe,
             priority: 0,
             source: None,
+            mtu: None,
             onlink: false,
             table: Self::MAIN,
         }
@@ -126,6 +129,13 @@ impl Route {
     #[must_use]
     pub fn protocol(mut self, protocol: u8) -> Self {
         self.protocol = protocol;
+        self
+    }
+
+    /// For packets of at most `mtu` bytes.
+    #[must_use]
+    pub fn mtu(mut self, mtu: Option<u32>) -> Self {
+        self.mtu = mtu;
         self
     }
 
@@ -160,6 +170,9 @@ impl Route {
         }
         if self.priority != 0 {
             let _ = write!(text, " metric {}", self.priority);
+        }
+        if let Some(mtu) = self.mtu {
+            let _ = write!(text, " mtu {mtu}");
         }
         if self.onlink {
             text.push_str(" onlink");

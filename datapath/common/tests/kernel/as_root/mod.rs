@@ -5,3 +5,4 @@ mod icmp;
 mod icmp_errors;
 mod mappings;
 mod masquerade;
+mod overlay;

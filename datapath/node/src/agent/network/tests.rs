@@ -14,6 +14,8 @@ fn link(index: u32, name: &str) -> Link {
         mac: None,
         mtu: 1500,
         up: true,
+        arp: !matches!(name, HOST | NET),
+        tunnel_port: None,
         master: None,
         peer: None,
         peer_netns_id: None,
@@ -175,7 +177,7 @@ fn a_pod_gets_its_address_before_its_routes() {
         links: vec![link(1, "lo"), link(2, "eth0")],
         ..NodeView::default()
     };
-    let repairs = pod_repairs(&state.pods[0], &state, &view);
+    let repairs = pod_repairs(&state.pods[0], &state, Mtu::of(&state, &view), &view);
     let commands: Vec<_> = repairs
         .iter()
         .flat_map(|repair| &repair.requests)

@@ -41,7 +41,7 @@ mod as_root {
         assert_eq!(ours.len(), 2, "{ours:#?}");
         assert!(ours[0].starts_with(&place("cil_from_netdev")), "{ours:#?}");
         assert!(ours[1].starts_with(&place("cil_to_netdev")), "{ours:#?}");
-        assert_eq!(node.run("ls /sys/fs/bpf/cilium/qdiscs | wc -l"), "3\n");
+        assert_eq!(node.run("ls /sys/fs/bpf/cilium/qdiscs | wc -l"), "5\n");
         node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
     }
 
@@ -99,8 +99,8 @@ mod as_root {
         assert_eq!(node.run("tc qdisc show dev eth1"), before);
         assert_eq!(
             node.run("ls /sys/fs/bpf/cilium/qdiscs | wc -l"),
-            "2\n",
-            "the pods' own"
+            "4\n",
+            "the pods' own, and those of cilium_host and cilium_net"
         );
     }
 
@@ -148,7 +148,7 @@ mod as_root {
         node.run_in("default_pod-a", "ping -c 1 -W 2 10.244.0.11");
         assert_eq!(
             node.run("ls /sys/fs/bpf/cilium/qdiscs | wc -l"),
-            "3\n",
+            "5\n",
             "the old one's record is gone"
         );
     }

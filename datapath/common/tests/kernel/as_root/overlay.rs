@@ -10,7 +10,7 @@ use lab_datapath_common::programs::{
 };
 use lab_datapath_common::settings::flag;
 
-use crate::datapath::{Datapath, LXC_MAC, NODE, Outcome, POD, POD_MAC, REMOTE_NODE, REMOTE_POD};
+use crate::datapath::{Datapath, NODE, Outcome, POD, REMOTE_NODE, REMOTE_POD};
 use crate::frame::{Packet, udp};
 
 const IDENTITY: u32 = 9214;
@@ -21,7 +21,7 @@ fn tunnelling() -> Datapath {
         settings.flags &= !flag::HOST_LEGACY_ROUTING;
         settings.tunnel_ifindex = 4243;
         settings.host_ifindex = 4244;
-        settings.tunnel_mtu = 1450;
+        settings.tunnel_mtu = 128;
     });
     datapath.behind_tunnel(REMOTE_POD, IDENTITY, REMOTE_NODE);
     datapath
@@ -39,17 +39,17 @@ fn datagram(payload: usize) -> Packet {
 #[test]
 fn a_pods_packet_goes_into_the_tunnel_one_hop_on() {
     let mut datapath = tunnelling();
-    let sent = datagram(1422);
+    let sent = datagram(100);
     assert_eq!(
-        datapath.run(FROM_CONTAINER, &sent.framed(LXC_MAC, POD_MAC)),
-        Outcome::Redirected(sent.forwarded().framed(LXC_MAC, POD_MAC))
+        datapath.run(FROM_CONTAINER, &sent.frame()),
+        Outcome::Redirected(sent.forwarded().frame())
     );
 }
 
 #[test]
 fn bug_22624_a_packet_too_long_for_the_tunnel_goes_to_the_stack() {
     let mut datapath = tunnelling();
-    let sent = datagram(1423).framed(LXC_MAC, POD_MAC);
+    let sent = datagram(101).frame();
     assert_eq!(
         datapath.run(FROM_CONTAINER, &sent),
         Outcome::Passed(sent.clone())

@@ -3,9 +3,10 @@
 use ipnet::Ipv4Net;
 use lab_model::lab::{Lab, Role};
 use lab_model::node_state::{
-    DatapathSettings, FlowSettings, IpMasqAgent, Masquerade, Routing, ServiceHandling,
+    Aggregation, DatapathSettings, FlowSettings, IpMasqAgent, Masquerade, Routing, ServiceHandling,
+    TunnelProtocol,
 };
-use lab_model::values::{IpMasqAgentConfig, Values};
+use lab_model::values::{self, IpMasqAgentConfig, MonitorAggregation, RoutingMode, Values};
 use serde::Serialize;
 
 /// Entries of the NAT map and of each conntrack map unless `bpf.natMax`,
@@ -24,11 +25,7 @@ pub(crate) fn datapath_settings(lab: &Lab, pod_cidr: Ipv4Net) -> DatapathSetting
     let or_default = |max: Option<u32>| max.unwrap_or(DEFAULT_MAP_ENTRIES);
     DatapathSettings {
         devices: devices(lab),
-        masquerade: if values.enable_ipv4_masquerade && values.bpf.masquerade {
-            Masquerade::Ebpf
-        } else {
-            Masquerade::Off
-        },
+        masquerade: masquerade(values),
         // With the agent, its CIDRs decide, so that only an explicit
         // native-routing CIDR still excludes; without it, the node's own range
         // stands in (Cilium's `RemoteSNATDstAddrExclusionCIDRv4`).
@@ -45,16 +42,68 @@ pub(crate) fn datapath_settings(lab: &Lab, pod_cidr: Ipv4Net) -> DatapathSetting
             values.node_port.range.last(),
         ),
         fragment_tracking: values.fragment_tracking,
-        routing: Routing::Native {
-            auto_direct_node_routes: values.auto_direct_node_routes,
+        routing: routing(values),
+        mtu: (values.mtu != 0).then_some(values.mtu),
+        services: if values.kube_proxy_replacement {
+            ServiceHandling::Ebpf
+        } else {
+            ServiceHandling::KubeProxy
         },
-        mtu: None,
-        services: ServiceHandling::Ebpf,
-        flows: FlowSettings::default(),
+        flows: flows(values),
         host_legacy_routing: values.bpf.host_legacy_routing,
         nat_max: or_default(values.bpf.nat_max),
         ct_tcp_max: or_default(values.bpf.ct_tcp_max),
         ct_any_max: or_default(values.bpf.ct_any_max),
+    }
+}
+
+fn masquerade(values: &Values) -> Masquerade {
+    if !values.enable_ipv4_masquerade {
+        return Masquerade::Off;
+    }
+    if values.bpf.masquerade {
+        return Masquerade::Ebpf;
+    }
+    let interfaces = values
+        .egress_masquerade_interfaces
+        .split([',', ' '])
+        .filter(|name| !name.is_empty());
+    Masquerade::Iptables {
+        interfaces: interfaces.map(str::to_owned).collect(),
+        route_source: values.enable_masquerade_route_source,
+    }
+}
+
+/// Cilium's `TunnelPortVXLAN` and `TunnelPortGeneve` are the ports of Linux and of
+/// IANA.
+fn routing(values: &Values) -> Routing {
+    if values.routing_mode == RoutingMode::Native {
+        return Routing::Native {
+            auto_direct_node_routes: values.direct_node_routes(),
+        };
+    }
+    let (protocol, own) = match values.tunnel_protocol {
+        values::TunnelProtocol::Vxlan => (TunnelProtocol::Vxlan, 8472),
+        values::TunnelProtocol::Geneve => (TunnelProtocol::Geneve, 6081),
+    };
+    let port = match values.tunnel_port {
+        0 => own,
+        port => port,
+    };
+    Routing::Tunnel { protocol, port }
+}
+
+const fn flows(values: &Values) -> FlowSettings {
+    FlowSettings {
+        enabled: values.hubble.enabled,
+        capacity: values.hubble.event_buffer_capacity,
+        aggregation: match values.bpf.monitor_aggregation {
+            MonitorAggregation::None => Aggregation::None,
+            MonitorAggregation::Low => Aggregation::Low,
+            MonitorAggregation::Medium => Aggregation::Medium,
+            MonitorAggregation::Maximum => Aggregation::Maximum,
+        },
+        interval: values.bpf.monitor_interval.seconds(),
     }
 }
 

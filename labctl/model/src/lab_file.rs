@@ -172,6 +172,7 @@ impl<'a> Resolver<'a> {
         self.check_name();
         self.check_addresses();
         self.check_devices();
+        self.check_values();
         let nodes = self.nodes();
         let routes = self.routes();
         let manifests = self.paths("manifests", &self.file.manifests, folder);
@@ -221,6 +222,19 @@ impl<'a> Resolver<'a> {
                 let help = format!("the nodes of this lab have {}", known.join(" and "));
                 self.faults.push(fault.with_help(help));
             }
+        }
+    }
+
+    /// Values that exclude each other, each at the one to change.
+    fn check_values(&mut self) {
+        let values = self.root.key("values");
+        for conflict in self.file.values.conflicts() {
+            let at = conflict
+                .path
+                .split('.')
+                .fold(values.clone(), |at, key| at.key(key));
+            let fault = at.fault(conflict.message).with_help(conflict.help);
+            self.faults.push(fault);
         }
     }
 

@@ -3,6 +3,8 @@
 //! error: with a suggestion, or, where Cilium has it, saying that labctl does not
 //! have it yet (`x-not-yet`, see [`crate::document`]).
 
+mod conflicts;
+mod monitor_interval;
 mod overlay;
 mod port_range;
 
@@ -10,6 +12,8 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use conflicts::Conflict;
+pub use monitor_interval::{MonitorInterval, MonitorIntervalError};
 pub use overlay::{ValuesError, ValuesPatch};
 pub use port_range::{PortRange, PortRangeError};
 
@@ -19,28 +23,37 @@ use crate::document::format;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(extend("x-not-yet" = [
-    "MTU", "agent", "annotateK8sNode", "authentication", "azure", "bandwidthManager", "bgp",
+    "agent", "annotateK8sNode", "authentication", "azure", "bandwidthManager", "bgp",
     "bgpControlPlane", "ciliumEndpointSlice", "cleanBpfState", "cleanState", "cluster",
     "clustermesh", "cni", "conntrackGCInterval", "containerRuntime", "debug",
     "directRoutingSkipUnreachable", "dnsPolicy", "dnsProxy", "egressGateway",
     "enableCiliumEndpointSlice", "enableIPv4BIGTCP", "enableIPv6BIGTCP", "enableIPv6Masquerade",
-    "enableLBIPAM", "enableMasqueradeRouteSource", "encryption", "endpointHealthChecking",
+    "enableLBIPAM", "encryption", "endpointHealthChecking",
     "endpointRoutes", "eni", "envoy", "externalIPs", "gatewayAPI", "healthChecking",
-    "healthPort", "hostFirewall", "hostPort", "hubble", "identityAllocationMode",
+    "healthPort", "hostFirewall", "hostPort", "identityAllocationMode",
     "ingressController", "installNoConntrackIptablesRules", "ipv4", "ipv6",
-    "ipv6NativeRoutingCIDR", "k8s", "k8sServiceHost", "k8sServicePort", "l2announcements",
-    "l2podAnnouncements", "l7Proxy", "loadBalancer", "localRedirectPolicies",
-    "localRedirectPolicy", "maglev", "monitor", "nodeIPAM", "nodeinit", "operator",
+    "ipv6NativeRoutingCIDR", "k8s", "k8sServiceHost", "k8sServicePort",
+    "l2podAnnouncements", "l7Proxy", "loadBalancer", "maglev", "monitor", "nodeIPAM", "nodeinit", "operator",
     "pmtuDiscovery", "policyEnforcementMode", "prometheus", "proxy", "sctp", "socketLB",
-    "tunnelPort", "tunnelProtocol", "tunnelSourcePortRange", "underlayProtocol", "vtep",
+    "tunnelSourcePortRange", "underlayProtocol", "vtep",
 ]))]
 pub struct Values {
     /// How pod addresses are given out.
     pub ipam: Ipam,
     /// How packets travel between nodes.
     pub routing_mode: RoutingMode,
-    /// Whether each node gets a route to every other node's podCIDR.
-    pub auto_direct_node_routes: bool,
+    /// What packets between nodes are put into under `routingMode: tunnel`.
+    pub tunnel_protocol: TunnelProtocol,
+    /// UDP port of the tunnel; the protocol's own when 0: 8472 for VXLAN, 6081 for Geneve.
+    pub tunnel_port: u16,
+    /// Whether each node gets a route to every other node's podCIDR; when absent, under
+    /// `routingMode: native`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_direct_node_routes: Option<bool>,
+    /// MTU of the devices that pods' packets leave by; theirs when 0.
+    #[serde(rename = "MTU")]
+    #[schemars(range(max = 65_535))]
+    pub mtu: u32,
     /// Destinations that pods reach without masquerading.
     #[serde(
         rename = "ipv4NativeRoutingCIDR",
@@ -48,12 +61,26 @@ pub struct Values {
     )]
     #[schemars(schema_with = "format::optional_ipv4_prefix")]
     pub ipv4_native_routing_cidr: Option<Ipv4Net>,
-    /// Whether services are handled in eBPF.
+    /// Whether services are handled in eBPF; by kube-proxy's iptables rules otherwise.
     pub kube_proxy_replacement: bool,
-    /// Whether pods are masqueraded at all. labctl masquerades in eBPF only, so
-    /// that `bpf.masquerade` must be true as well.
+    /// Whether pods are masqueraded at all: in eBPF with `bpf.masquerade`, by
+    /// iptables without.
     #[serde(rename = "enableIPv4Masquerade")]
     pub enable_ipv4_masquerade: bool,
+    /// Interfaces that masquerade, as iptables reads them (`eth+`), separated by
+    /// commas; every one but Cilium's own when empty. Only without `bpf.masquerade`.
+    pub egress_masquerade_interfaces: String,
+    /// Whether masquerading takes the source address of the route instead of the
+    /// interface's first. Only without `bpf.masquerade`.
+    pub enable_masquerade_route_source: bool,
+    /// Whether CiliumLocalRedirectPolicies are obeyed: the name until Cilium 1.17.
+    pub local_redirect_policy: bool,
+    /// CiliumLocalRedirectPolicies.
+    pub local_redirect_policies: Enabled,
+    /// Announcements of LoadBalancer addresses by ARP.
+    pub l2announcements: L2Announcements,
+    /// What is remembered of flows.
+    pub hubble: Hubble,
     /// eBPF settings.
     pub bpf: Bpf,
     /// The ip-masq-agent.
@@ -71,10 +98,19 @@ impl Default for Values {
         Self {
             ipam: Ipam::default(),
             routing_mode: RoutingMode::Native,
-            auto_direct_node_routes: true,
+            tunnel_protocol: TunnelProtocol::Vxlan,
+            tunnel_port: 0,
+            auto_direct_node_routes: None,
+            mtu: 0,
             ipv4_native_routing_cidr: None,
             kube_proxy_replacement: true,
             enable_ipv4_masquerade: true,
+            egress_masquerade_interfaces: String::new(),
+            enable_masquerade_route_source: false,
+            local_redirect_policy: false,
+            local_redirect_policies: Enabled::default(),
+            l2announcements: L2Announcements::default(),
+            hubble: Hubble::default(),
             bpf: Bpf::default(),
             ip_masq_agent: IpMasqAgentValues::default(),
             node_port: NodePort::default(),
@@ -90,6 +126,18 @@ impl Values {
     #[must_use]
     pub const fn snat_ports(&self) -> (u16, u16) {
         (self.node_port.range.last() + 1, u16::MAX)
+    }
+
+    /// Whether each node gets a route to every other node's podCIDR.
+    #[must_use]
+    pub fn direct_node_routes(&self) -> bool {
+        self.routing_mode == RoutingMode::Native && self.auto_direct_node_routes != Some(false)
+    }
+
+    /// Whether CiliumLocalRedirectPolicies are obeyed.
+    #[must_use]
+    pub const fn redirects_locally(&self) -> bool {
+        self.local_redirect_policy || self.local_redirect_policies.enabled
     }
 }
 
@@ -117,10 +165,61 @@ pub enum IpamMode {
 /// `routingMode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-not-yet" = ["tunnel"]))]
 pub enum RoutingMode {
     /// Packets keep their addresses between nodes.
     Native,
+    /// Packets travel between nodes in packets of the nodes.
+    Tunnel,
+}
+
+/// `tunnelProtocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelProtocol {
+    /// VXLAN
+    Vxlan,
+    /// Geneve
+    Geneve,
+}
+
+/// Something that is on or off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Enabled {
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// `l2announcements`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-not-yet" = ["leaseDuration", "leaseRenewDeadline", "leaseRetryPeriod"]))]
+pub struct L2Announcements {
+    /// Whether CiliumL2AnnouncementPolicies are obeyed.
+    pub enabled: bool,
+}
+
+/// `hubble`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-not-yet" = ["annotations", "disableEnvoyVersionCheck", "dropEventEmitter",
+    "eventQueueSize", "export", "listenAddress", "metrics", "networkPolicyCorrelation", "peerService",
+    "preferIpv6", "redact", "relay", "skipUnknownCGroupIDs", "socketPath", "tls", "ui"]))]
+pub struct Hubble {
+    /// Whether flows are remembered.
+    pub enabled: bool,
+    /// How many flows a node remembers: one less than a power of two.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub event_buffer_capacity: u32,
+}
+
+impl Default for Hubble {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            event_buffer_capacity: 4095,
+        }
+    }
 }
 
 /// `bpf`.
@@ -132,13 +231,16 @@ pub enum RoutingMode {
     "authMapMax", "autoMount", "ctAccounting", "datapathMode", "disableExternalIPMitigation",
     "distributedLRU", "enableTCX", "events", "lbAcceleration", "lbAlgorithmAnnotation",
     "lbExternalClusterIP", "lbMapMax", "lbMode", "lbModeAnnotation", "lbSourceRangeAllTypes",
-    "mapDynamicSizeRatio", "monitorAggregation", "monitorFlags", "monitorInterval", "neighMax",
+    "mapDynamicSizeRatio", "monitorFlags", "neighMax",
     "nodeMapMax", "policyMapMax", "preallocateMaps", "root", "tproxy", "vlanBypass",
 ]))]
 pub struct Bpf {
-    /// Whether masquerading is done in eBPF. Where Cilium then falls back to
-    /// iptables, labctl does not masquerade.
+    /// Whether masquerading is done in eBPF; by iptables otherwise.
     pub masquerade: bool,
+    /// Which packets of a flow are reported.
+    pub monitor_aggregation: MonitorAggregation,
+    /// How often an unchanged flow is reported, as Go writes it: `5s`, `1m30s`.
+    pub monitor_interval: MonitorInterval,
     /// Let the kernel's stack forward packets of pods.
     pub host_legacy_routing: bool,
     /// Entries in the NAT map.
@@ -153,6 +255,21 @@ pub struct Bpf {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 16_777_216))]
     pub ct_any_max: Option<u32>,
+}
+
+/// `bpf.monitorAggregation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MonitorAggregation {
+    /// Each.
+    None,
+    /// Each, where it leaves a program for somewhere else.
+    Low,
+    /// Those that open a flow, that have a TCP flag not seen before, and one an interval.
+    #[default]
+    Medium,
+    /// As medium.
+    Maximum,
 }
 
 /// `ipMasqAgent`.

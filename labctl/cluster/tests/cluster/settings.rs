@@ -2,7 +2,10 @@
 
 use lab_cluster::{Allocations, DEFAULT_MAP_ENTRIES};
 use lab_model::lab::{Lab, Role};
-use lab_model::node_state::{DatapathSettings, IpMasqAgent, Masquerade, Routing};
+use lab_model::node_state::{
+    Aggregation, DatapathSettings, FlowSettings, IpMasqAgent, Masquerade, Routing, ServiceHandling,
+    TunnelProtocol,
+};
 use lab_model::values::Values;
 use serde_json::{Value, json};
 
@@ -59,7 +62,11 @@ fn direct_node_routes_can_be_left_out() {
 
 #[test]
 fn masquerading_takes_both_values() {
-    assert_eq!(settings(json!({})).masquerade, Masquerade::Off);
+    let iptables = Masquerade::Iptables {
+        interfaces: Vec::new(),
+        route_source: false,
+    };
+    assert_eq!(settings(json!({})).masquerade, iptables);
     let off = json!({"bpf": {"masquerade": true}, "enableIPv4Masquerade": false});
     assert_eq!(settings(off).masquerade, Masquerade::Off);
 }
@@ -121,4 +128,60 @@ fn map_sizes_and_ports_follow_the_values() {
 fn without_an_outside_there_is_no_eth0_to_manage() {
     let lab = lab(&[("k8s-ctr", Role::ControlPlane, Some(100))]);
     assert_eq!(settings_of(lab, json!({})).devices, ["eth1"]);
+}
+
+#[test]
+fn the_modes_to_compare_with() {
+    let settings = settings(json!({
+        "kubeProxyReplacement": false,
+        "routingMode": "tunnel",
+        "MTU": 1400,
+        "egressMasqueradeInterfaces": "eth0, eth+",
+        "enableMasqueradeRouteSource": true,
+    }));
+    assert_eq!(settings.services, ServiceHandling::KubeProxy);
+    assert_eq!(
+        settings.routing,
+        Routing::Tunnel {
+            protocol: TunnelProtocol::Vxlan,
+            port: 8472
+        }
+    );
+    assert_eq!(settings.mtu, Some(1400));
+    assert_eq!(
+        settings.masquerade,
+        Masquerade::Iptables {
+            interfaces: vec!["eth0".to_owned(), "eth+".to_owned()],
+            route_source: true
+        }
+    );
+}
+
+#[test]
+fn a_tunnel_has_its_protocols_port_unless_told_otherwise() {
+    let routing = |values| settings(values).routing;
+    let geneve = |port| Routing::Tunnel {
+        protocol: TunnelProtocol::Geneve,
+        port,
+    };
+    let default = json!({"routingMode": "tunnel", "tunnelProtocol": "geneve"});
+    assert_eq!(routing(default), geneve(6081));
+    let other = json!({"routingMode": "tunnel", "tunnelProtocol": "geneve", "tunnelPort": 4789});
+    assert_eq!(routing(other), geneve(4789));
+}
+
+#[test]
+fn what_is_remembered_of_flows() {
+    assert_eq!(settings(json!({})).flows, FlowSettings::default());
+    let settings = settings(json!({
+        "hubble": {"enabled": false, "eventBufferCapacity": 65535},
+        "bpf": {"monitorAggregation": "none", "monitorInterval": "1m30s"},
+    }));
+    let expected = FlowSettings {
+        enabled: false,
+        capacity: 65_535,
+        aggregation: Aggregation::None,
+        interval: 90,
+    };
+    assert_eq!(settings.flows, expected);
 }

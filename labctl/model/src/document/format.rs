@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::values::PortRange;
+use crate::values::{MonitorInterval, PortRange};
 
 /// A format that text can have.
 pub(super) struct Format {
@@ -22,7 +22,7 @@ pub(super) struct Format {
     pub(super) accepts: fn(&str) -> bool,
 }
 
-const FORMATS: [Format; 3] = [
+const FORMATS: [Format; 4] = [
     Format {
         name: "ipv4",
         expects: "an IPv4 address like 192.168.10.100",
@@ -37,6 +37,11 @@ const FORMATS: [Format; 3] = [
         name: "port-range",
         expects: "a range of ports below 65535 like 30000,32767",
         accepts: |text| text.parse::<PortRange>().is_ok(),
+    },
+    Format {
+        name: "seconds",
+        expects: "a time in seconds, minutes and hours like 5s or 1m30s",
+        accepts: |text| text.parse::<MonitorInterval>().is_ok(),
     },
 ];
 

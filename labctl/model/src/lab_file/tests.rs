@@ -53,6 +53,7 @@ fn the_study_lab_is_what_it_says() {
         }]
     );
     let values = Values {
+        auto_direct_node_routes: Some(true),
         ipv4_native_routing_cidr: Some("10.244.0.0/16".parse().unwrap()),
         bpf: Bpf {
             masquerade: true,
@@ -306,8 +307,8 @@ fn value_names_are_known_not_yet_or_unknown() {
     let text = small(
         "values:
   routingmode: native
-  routingMode: tunnel
-  hubble: {enabled: true}
+  routingMode: tunel
+  encryption: {enabled: true}
   ipam: {mode: multi-pool}
   bpf: {masquerade: yes, lbMode: dsr, natMax: 5}
   nodePort: {range: 30000-32767}
@@ -320,8 +321,8 @@ fn value_names_are_known_not_yet_or_unknown() {
         faults(&text),
         [
             "7:3 unknown key `routingmode` in `values` (did you mean `routingMode`?)",
-            "8:16 values.routingMode: `tunnel` is not available yet (labctl has `native`)",
-            "9:3 `values.hubble` is not available yet",
+            "8:16 `values.routingMode` cannot be `tunel` (did you mean `tunnel`?)",
+            "9:3 `values.encryption` is not available yet",
             "10:16 values.ipam.mode: `multi-pool` is not available yet (labctl has `kubernetes`)",
             "11:21 `values.bpf.masquerade` must be true or false, not text",
             "11:26 `values.bpf.lbMode` is not available yet",
@@ -329,7 +330,7 @@ fn value_names_are_known_not_yet_or_unknown() {
             "12:21 `values.nodePort.range` must be a range of ports below 65535 like 30000,32767, not `30000-32767`",
             "13:13 no node has an interface `eth0` (the nodes of this lab have eth1)",
             "14:26 `values.ipv4NativeRoutingCIDR` must be an IPv4 address with a prefix length like 10.10.0.0/16, not `10.244.0.0`",
-            "15:3 unknown key `zzz` in `values` (it takes `ipam`, `routingMode`, `autoDirectNodeRoutes`, `ipv4NativeRoutingCIDR`, `kubeProxyReplacement`, `enableIPv4Masquerade`, `bpf`, `ipMasqAgent`, `nodePort`, `devices`, `fragmentTracking`)",
+            "15:3 unknown key `zzz` in `values` (it takes `ipam`, `routingMode`, `tunnelProtocol`, `tunnelPort`, `autoDirectNodeRoutes`, `MTU`, `ipv4NativeRoutingCIDR`, `kubeProxyReplacement`, `enableIPv4Masquerade`, `egressMasqueradeInterfaces`, `enableMasqueradeRouteSource`, `localRedirectPolicy`, `localRedirectPolicies`, `l2announcements`, `hubble`, `bpf`, `ipMasqAgent`, `nodePort`, `devices`, `fragmentTracking`)",
         ]
     );
 }
@@ -376,6 +377,27 @@ routes:
             "4:36 address 192.168.20.1 of `c` is outside the lab's network (nodes of 192.168.10.0/24 have 192.168.10.1 to 192.168.10.254)",
             "5:6 `nodes.w` must be a map, not a number",
             "6:21 unknown key `addres` in `nodes.v` (did you mean `address`?)",
+        ]
+    );
+}
+
+#[test]
+fn values_that_exclude_each_other_are_faults_at_the_one_to_change() {
+    let text = small(
+        "values:
+  routingMode: tunnel
+  autoDirectNodeRoutes: true
+  kubeProxyReplacement: false
+  bpf: {masquerade: true}
+  l2announcements: {enabled: true}
+",
+    );
+    assert_eq!(
+        faults(&text),
+        [
+            "8:25 autoDirectNodeRoutes cannot be used with routingMode: tunnel (packets go through the tunnel; leave it out)",
+            "10:21 bpf.masquerade cannot be used with kubeProxyReplacement: false (masquerading in eBPF takes the ports that NodePort handling in eBPF guards; have iptables masquerade with bpf.masquerade: false)",
+            "11:30 services that kube-proxy handles can be neither redirected nor announced (use kubeProxyReplacement: true)",
         ]
     );
 }

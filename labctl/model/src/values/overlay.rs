@@ -44,18 +44,27 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// When the result has an unknown name or a value of the wrong type; files
-    /// that use [`ValuesPatch`] have been checked for that already.
+    /// When the result has an unknown name or a value of the wrong type, for which
+    /// files that use [`ValuesPatch`] have been checked already; or values that
+    /// exclude each other.
     pub fn overlay(&self, patch: &Json) -> Result<Self, ValuesError> {
         let mut merged = serde_json::to_value(self).map_err(|error| ValuesError {
             path: ".".to_owned(),
             reason: error.to_string(),
         })?;
         merge(&mut merged, patch);
-        serde_path_to_error::deserialize(merged).map_err(|error| ValuesError {
-            path: error.path().to_string(),
-            reason: error.into_inner().to_string(),
-        })
+        let values: Self =
+            serde_path_to_error::deserialize(merged).map_err(|error| ValuesError {
+                path: error.path().to_string(),
+                reason: error.into_inner().to_string(),
+            })?;
+        match values.conflicts().into_iter().next() {
+            None => Ok(values),
+            Some(conflict) => Err(ValuesError {
+                path: conflict.path.to_owned(),
+                reason: format!("{}; {}", conflict.message, conflict.help),
+            }),
+        }
     }
 }
 

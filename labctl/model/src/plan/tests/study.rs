@@ -177,7 +177,8 @@ fn settings_are_named_when_they_change() {
     lab.values.bpf.masquerade = true;
     assert_eq!(
         lines(&plan_for(&lab, &seen))[0],
-        "labctl node apply k8s-ctr  # 1 pods, 1 peers  # datapath masquerade: false becomes true"
+        "labctl node apply k8s-ctr  # 1 pods, 1 peers  # datapath masquerade: \
+         {\"mode\":\"off\"} becomes {\"mode\":\"ebpf\"}"
     );
 }
 

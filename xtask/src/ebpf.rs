@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 /// The objects, one per binary of `datapath/ebpf`.
-const OBJECTS: [&str; 4] = ["datapath", "outside", "passthrough", "rewind"];
+const OBJECTS: [&str; 5] = ["datapath", "outside", "passthrough", "rewind", "sock"];
 /// What the digest covers.
 const SOURCES: [&str; 3] = [
     "datapath/common/src",

@@ -25,6 +25,7 @@ pub mod nat;
 #[cfg(feature = "aya")]
 mod pod;
 pub mod programs;
+pub mod service;
 pub mod settings;
 pub mod transport;
 pub mod tunnel;

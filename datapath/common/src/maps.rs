@@ -31,8 +31,25 @@ pub const SIGNALS: &str = "cilium_signals";
 /// [`crate::arp::L2ResponderKey`] → [`crate::arp::L2Responder`] (hash).
 pub const L2_RESPONDER_V4: &str = "cilium_l2_responder_v4";
 
+/// [`crate::service::ServiceKey`] → [`crate::service::Service`] (hash).
+pub const LB4_SERVICES: &str = "cilium_lb4_services_v2";
+/// `u32` backend id → [`crate::service::Backend`] (hash).
+pub const LB4_BACKENDS: &str = "cilium_lb4_backends_v3";
+/// `u16` service id → [`crate::service::ReverseNat`] (hash).
+pub const LB4_REVERSE_NAT: &str = "cilium_lb4_reverse_nat";
+/// [`crate::service::ReverseSkKey`] → [`crate::service::ReverseSk`] (LRU hash).
+pub const LB4_REVERSE_SK: &str = "cilium_lb4_reverse_sk";
+/// [`crate::service::AffinityKey`] → [`crate::service::Affinity`] (LRU hash).
+pub const LB4_AFFINITY: &str = "cilium_lb4_affinity";
+/// [`crate::service::AffinityMatch`] → `u8` (hash).
+pub const LB_AFFINITY_MATCH: &str = "cilium_lb_affinity_match";
+/// [`crate::service::SkipKey`] → `u8` (hash).
+pub const SKIP_LB4: &str = "cilium_skip_lb4";
+/// One [`crate::service::Config`] (array of 1).
+pub const LB_CONFIG: &str = "cilium_lb_config";
+
 /// Every map of the datapath object.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 21] = [
     RUNTIME_CONFIG,
     DEVICES,
     LXC,
@@ -46,6 +63,14 @@ pub const ALL: [&str; 13] = [
     METRICS,
     SIGNALS,
     L2_RESPONDER_V4,
+    LB4_SERVICES,
+    LB4_BACKENDS,
+    LB4_REVERSE_NAT,
+    LB4_REVERSE_SK,
+    LB4_AFFINITY,
+    LB_AFFINITY_MATCH,
+    SKIP_LB4,
+    LB_CONFIG,
 ];
 
 /// Object `outside`: `u32` ifindex → [`crate::Address`], the distinct address

@@ -7,6 +7,10 @@ use crate::endpoint::{Endpoint, IpcacheEntry};
 use crate::fragment::{FragmentKey, Ports};
 use crate::maps::{MetricsKey, MetricsValue};
 use crate::nat::NatEntry;
+use crate::service::{
+    Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, ReverseSk, ReverseSkKey,
+    Service, ServiceKey, SkipKey,
+};
 use crate::settings::{Device, Settings};
 use crate::tuple::Tuple;
 
@@ -36,4 +40,15 @@ plain_old_data! {
     Device: 12,
     L2ResponderKey: 8,
     L2Responder: 16,
+    ServiceKey: 12,
+    Service: 12,
+    Backend: 12,
+    ReverseNat: 8,
+    ReverseSkKey: 16,
+    ReverseSk: 8,
+    AffinityKey: 16,
+    Affinity: 16,
+    AffinityMatch: 8,
+    SkipKey: 16,
+    Config: 16,
 }

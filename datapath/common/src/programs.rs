@@ -1,4 +1,5 @@
-//! Names of the programs; all are `classifier` (tc) programs.
+//! Names of the programs; those of the datapath object are all `classifier` (tc)
+//! programs.
 
 /// At ingress of `lxc…`: what a pod sends.
 pub const FROM_CONTAINER: &str = "cil_from_container";
@@ -29,6 +30,42 @@ pub const ALL: [&str; 8] = [
     FROM_HOST,
     TO_HOST,
 ];
+
+/// Object `sock`: programs on the node's cgroup, and so on every socket of the node
+/// and its pods.
+pub mod sock {
+    /// `connect` of an IPv4 socket.
+    pub const CONNECT4: &str = "cil_sock4_connect";
+    /// `sendmsg` with an address, of an IPv4 UDP socket.
+    pub const SENDMSG4: &str = "cil_sock4_sendmsg";
+    /// `recvmsg` that asks for the address, of an IPv4 UDP socket.
+    pub const RECVMSG4: &str = "cil_sock4_recvmsg";
+    /// `getpeername` of an IPv4 socket.
+    pub const GETPEERNAME4: &str = "cil_sock4_getpeername";
+    /// After `bind` of an IPv4 socket.
+    pub const POST_BIND4: &str = "cil_sock4_post_bind";
+    /// `connect` of an IPv6 socket, to an IPv4 address.
+    pub const CONNECT6: &str = "cil_sock6_connect";
+    /// `sendmsg` of an IPv6 socket, to an IPv4 address.
+    pub const SENDMSG6: &str = "cil_sock6_sendmsg";
+    /// `recvmsg` of an IPv6 socket, from an IPv4 address.
+    pub const RECVMSG6: &str = "cil_sock6_recvmsg";
+    /// `getpeername` of an IPv6 socket with an IPv4 peer.
+    pub const GETPEERNAME6: &str = "cil_sock6_getpeername";
+
+    /// Every program of the object.
+    pub const ALL: [&str; 9] = [
+        CONNECT4,
+        SENDMSG4,
+        RECVMSG4,
+        GETPEERNAME4,
+        POST_BIND4,
+        CONNECT6,
+        SENDMSG6,
+        RECVMSG6,
+        GETPEERNAME6,
+    ];
+}
 
 /// Object `outside`, at ingress of the world's interface towards a node.
 pub const OUTSIDE_IN: &str = "outside_in";

@@ -6,6 +6,8 @@
 mod kernel;
 mod maps;
 mod runtime;
+mod service_maps;
+mod services;
 mod skb;
 
 use aya_ebpf::macros::classifier;

@@ -26,6 +26,7 @@ use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::{Address, DropReason, Tuple, protocol};
 
 use crate::maps;
+use crate::services::over_the_maps;
 use crate::skb::{CONTINUE, DROP, Skb};
 
 /// `AF_INET` of `linux/socket.h`.
@@ -38,6 +39,8 @@ const FIB_SUCCESS: i64 = 0;
 
 const ANY: u64 = BPF_ANY as u64;
 const NOEXIST: u64 = BPF_NOEXIST as u64;
+
+over_the_maps!(Skb);
 
 impl Skb {
     /// Turns the outcome of a hook into the program's return value, and counts

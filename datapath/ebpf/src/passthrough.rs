@@ -5,6 +5,7 @@
 
 mod maps;
 mod runtime;
+mod service_maps;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;

@@ -21,6 +21,7 @@ mod observed;
 mod pod;
 mod pod_files;
 mod pods;
+mod services;
 mod view;
 mod workload;
 
@@ -232,6 +233,10 @@ impl Agent {
         datapath
             .tables
             .write(&Contents::new(state, view, self.masquerade.cidrs()))?;
+        self.reconcile_services(state, view)?;
+        let Some(datapath) = &mut self.datapath else {
+            return Ok(());
+        };
         let hooks = hooks(state, view);
         datapath.detach_others(&hooks.iter().map(|(_, interface, _)| *interface).collect())?;
         for (hook, interface, index) in hooks {
@@ -263,6 +268,8 @@ impl Agent {
                 }
             }
         }
+        let state = state.clone();
+        differences.extend(self.service_differences(&state, &view)?);
         Ok(differences)
     }
 

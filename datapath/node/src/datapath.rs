@@ -7,6 +7,8 @@ mod attach;
 mod clsact;
 mod contents;
 mod removal;
+mod service_tables;
+mod sock;
 mod tables;
 mod tcx;
 
@@ -18,20 +20,23 @@ use aya::maps::{MapError, MapInfo};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError};
 use lab_datapath_common::{
-    Address, Tuple, arp, conntrack, endpoint, fragment, maps, nat, programs, settings,
+    Address, Tuple, arp, conntrack, endpoint, fragment, maps, nat, programs, service, settings,
 };
-use lab_model::node_state::DatapathSettings;
+use lab_model::node_state::{DatapathSettings, ServiceHandling};
 
 pub(crate) use attach::Hook;
 pub(crate) use contents::Contents;
 pub(crate) use removal::remove;
+pub(crate) use service_tables::ServiceTables;
 pub(crate) use tables::{Tables, delete, entries};
 
 use crate::api::AttachMode;
+use crate::cgroup::Cgroup;
 use crate::ebpf_loader::without_kernel_btf;
 use crate::netlink::NetlinkError;
 use attach::Attachments;
 use clsact::Filters;
+use sock::SocketPrograms;
 use tcx::Links;
 
 /// Built from `datapath/ebpf` by `cargo xtask ebpf`.
@@ -41,6 +46,8 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/datapath.bpf.o
 const FOLDER: &str = "cilium";
 /// Folder of the pinned links in [`FOLDER`].
 const LINKS: &str = "links";
+/// Folder of the pinned links of socket programs in [`FOLDER`].
+const SOCKET_LINKS: &str = "sockets";
 /// Folder of the record of clsact qdiscs in [`FOLDER`].
 const QDISCS: &str = "qdiscs";
 
@@ -128,6 +135,10 @@ fn refusal(error: &ProgramError) -> String {
     format!("{io_error}; the verifier says: {said}")
 }
 
+/// Sockets and clients of services that a node of a lab remembers. Cilium has 262 144
+/// and 65 536, which a lab's nodes, on one kernel, would all reserve.
+const SOCKETS: u32 = 16_384;
+
 /// Sizes of the maps whose size can be chosen, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -151,6 +162,7 @@ impl Sizes {
             maps::SNAT_V4_EXTERNAL => Some(self.nat),
             maps::CT4_GLOBAL => Some(self.ct_tcp),
             maps::CT_ANY4_GLOBAL => Some(self.ct_any),
+            maps::LB4_REVERSE_SK | maps::LB4_AFFINITY => Some(SOCKETS),
             _ => None,
         }
     }
@@ -161,7 +173,10 @@ pub(crate) struct Datapath {
     ebpf: Ebpf,
     sizes: Sizes,
     attachments: Attachments,
+    folder: PathBuf,
+    sockets: Option<SocketPrograms>,
     pub(crate) tables: Tables,
+    pub(crate) services: ServiceTables,
 }
 
 impl Datapath {
@@ -202,6 +217,7 @@ impl Datapath {
                 .map_err(|source| DatapathError::Program { program, source })?;
         }
         let tables = Tables::take(&mut ebpf, sizes)?;
+        let services = ServiceTables::take(&mut ebpf)?;
         let attachments = match mode {
             AttachMode::Tcx => Attachments::Tcx(Links::open(folder.join(LINKS))?),
             AttachMode::Clsact => Attachments::Clsact(Filters::open(folder.join(QDISCS))?),
@@ -210,8 +226,41 @@ impl Datapath {
             ebpf,
             sizes,
             attachments,
+            folder,
+            sockets: None,
             tables,
+            services,
         })
+    }
+
+    /// Puts the socket programs on `cgroup`, or takes them off when kube-proxy
+    /// translates.
+    pub(crate) fn attach_sockets(
+        &mut self,
+        handling: ServiceHandling,
+        cgroup: &Cgroup,
+    ) -> Result<(), DatapathError> {
+        let links = self.folder.join(SOCKET_LINKS);
+        if handling == ServiceHandling::KubeProxy {
+            self.sockets = None;
+            return sock::detach(&links);
+        }
+        let programs = match &mut self.sockets {
+            Some(loaded) => loaded,
+            slot => {
+                let ebpf = load_object(sock::OBJECT, &self.folder, self.sizes)?;
+                slot.insert(SocketPrograms::load(ebpf, links)?)
+            }
+        };
+        programs.attach(cgroup)
+    }
+
+    /// Names of the programs that should be on the node's sockets and are not.
+    pub(crate) fn missing_from_sockets(&mut self) -> Vec<&'static str> {
+        self.sockets
+            .as_mut()
+            .map(SocketPrograms::missing)
+            .unwrap_or_default()
     }
 
     /// Whether the maps have these sizes.
@@ -297,6 +346,23 @@ fn layout(name: &str) -> Option<(u32, u32)> {
             size_of::<maps::MetricsKey>(),
             size_of::<maps::MetricsValue>(),
         ),
+        maps::LB4_SERVICES => (
+            size_of::<service::ServiceKey>(),
+            size_of::<service::Service>(),
+        ),
+        maps::LB4_BACKENDS => (size_of::<u32>(), size_of::<service::Backend>()),
+        maps::LB4_REVERSE_NAT => (size_of::<u16>(), size_of::<service::ReverseNat>()),
+        maps::LB4_REVERSE_SK => (
+            size_of::<service::ReverseSkKey>(),
+            size_of::<service::ReverseSk>(),
+        ),
+        maps::LB4_AFFINITY => (
+            size_of::<service::AffinityKey>(),
+            size_of::<service::Affinity>(),
+        ),
+        maps::LB_AFFINITY_MATCH => (size_of::<service::AffinityMatch>(), size_of::<u8>()),
+        maps::SKIP_LB4 => (size_of::<service::SkipKey>(), size_of::<u8>()),
+        maps::LB_CONFIG => (size_of::<u32>(), size_of::<service::Config>()),
         _ => return None,
     };
     u32::try_from(key).ok().zip(u32::try_from(value).ok())

@@ -22,4 +22,5 @@ pub mod node_network;
 pub mod outside;
 pub mod process;
 pub mod server;
+mod services;
 pub mod sysctl;

@@ -361,6 +361,8 @@ pub(crate) fn load(object: &[u8]) -> Ebpf {
         maps::CT4_GLOBAL,
         maps::CT_ANY4_GLOBAL,
         maps::IPV4_FRAG_DATAGRAMS,
+        maps::LB4_REVERSE_SK,
+        maps::LB4_AFFINITY,
     ] {
         loader.map_max_entries(name, 4096);
     }

@@ -22,6 +22,9 @@ pub enum AgentError {
     /// The event loop cannot go on.
     #[error("wait for events: {0}")]
     Wait(#[source] nix::errno::Errno),
+    /// A network namespace does not say which one it is.
+    #[error("read the cookie of a network namespace (Linux 5.14): {0}")]
+    Cookie(#[source] nix::errno::Errno),
     /// A file or folder of the node cannot be used.
     #[error("{what} {}: {source}", path.display())]
     File {

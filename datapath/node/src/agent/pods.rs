@@ -21,6 +21,7 @@ use crate::api::PodStatus;
 use crate::cgroup::Cgroup;
 use crate::namespace;
 use crate::netlink::Netlink;
+use crate::services::netns_cookie;
 
 /// How long servers may take until they accept connections.
 const READY: Duration = Duration::from_secs(10);
@@ -67,6 +68,15 @@ impl Pods {
         self.running
             .get(&pod.key())
             .map(|running| running.netns.as_fd())
+    }
+
+    /// Cookies of the pods' network namespaces, by `namespace/name`.
+    pub(super) fn netns_cookies(&self) -> Result<BTreeMap<String, u64>, AgentError> {
+        let cookies = self.running.iter().map(|(key, running)| {
+            let cookie = netns_cookie::of_socket(&running.netlink).map_err(AgentError::Cookie)?;
+            Ok((key.clone(), cookie))
+        });
+        cookies.collect()
     }
 
     /// rtnetlink inside the pod.

@@ -3,6 +3,7 @@
 
 mod clsact;
 mod node;
+mod services;
 mod tunnel;
 
 use std::net::Ipv4Addr;

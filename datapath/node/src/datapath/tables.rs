@@ -167,7 +167,7 @@ impl Tables {
     }
 }
 
-fn typed<M: TryFrom<Map, Error = MapError>>(
+pub(super) fn typed<M: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<M, DatapathError> {

@@ -244,7 +244,7 @@ impl TestNode {
     /// The output of a shell command on the node.
     #[track_caller]
     pub(super) fn run(&self, script: &str) -> String {
-        output(self.entry(), script)
+        shell(self.entry(), script)
     }
 
     /// The output of a shell command in a pod.
@@ -257,7 +257,33 @@ impl TestNode {
             .own_pids()
             .expect("read");
         let pid = pids.first().unwrap_or_else(|| panic!("{pod} does not run"));
-        output(PidFd::open(*pid).expect("running"), script)
+        shell(PidFd::open(*pid).expect("running"), script)
+    }
+
+    /// The output of a program that belongs to the node, or to a pod, in every respect:
+    /// namespaces and cgroup.
+    #[track_caller]
+    pub(super) fn run_program(
+        &self,
+        pod: Option<&str>,
+        program: &Path,
+        arguments: &[&str],
+        (variable, value): (&str, &str),
+    ) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments).env(variable, value);
+        let (entry, cgroup) = match pod {
+            None => (self.entry(), self.cgroup.child("exec")),
+            Some(pod) => {
+                let cgroup = self.cgroup.child("pods").child(pod);
+                let pids = cgroup.own_pids().expect("read");
+                let pid = pids.first().unwrap_or_else(|| panic!("{pod} does not run"));
+                (PidFd::open(*pid).expect("running"), cgroup)
+            }
+        };
+        cgroup.create().expect("create as root");
+        let setup = ChildSetup::new().cgroup(&cgroup).expect("open");
+        output(command, setup.enter(entry.into(), CloneFlags::CLONE_NEWNET))
     }
 
     /// Runs `work` on a thread in the node's namespaces.
@@ -333,15 +359,20 @@ fn workload_program(folder: &Path) {
 }
 
 #[track_caller]
-fn output(entry: PidFd, script: &str) -> String {
+fn shell(entry: PidFd, script: &str) -> String {
     let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]);
+    let kinds = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+    output(command, ChildSetup::new().enter(entry.into(), kinds))
+}
+
+#[track_caller]
+fn output(mut command: Command, setup: ChildSetup) -> String {
     command
-        .args(["-c", script])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let kinds = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
-    let setup = ChildSetup::new().enter(entry.into(), kinds);
+    let what = format!("{command:?}");
     let mut spawned = process::spawn(command, setup).expect("start");
     let (mut output, mut errors) = (String::new(), String::new());
     let (stdout, stderr) = (spawned.stdout.take(), spawned.stderr.take());
@@ -353,6 +384,6 @@ fn output(entry: PidFd, script: &str) -> String {
             .expect("read");
     });
     let status = spawned.child.wait().expect("reap");
-    assert!(status.success(), "{script}: {status}: {output}{errors}");
+    assert!(status.success(), "{what}: {status}: {output}{errors}");
     output
 }

@@ -14,6 +14,7 @@
 
 use crate::drop_reason::DropReason;
 use crate::kernel::{Kernel, Maps};
+use crate::trace::reason;
 use crate::tuple::{Direction, Tuple, protocol};
 
 /// Lifetimes in seconds, as Cilium's flags default to.
@@ -55,10 +56,11 @@ pub struct CtEntry {
     pub rx_bytes: u64,
     /// When the entry dies, in seconds of `CLOCK_MONOTONIC`.
     pub lifetime: u32,
-    /// Last packet from the initiator, in seconds of `CLOCK_MONOTONIC`.
-    pub last_tx: u32,
-    /// Last packet from the responder, in seconds of `CLOCK_MONOTONIC`.
-    pub last_rx: u32,
+    /// Last packet from the initiator that was due to be reported, in seconds of
+    /// `CLOCK_MONOTONIC`.
+    pub last_tx_report: u32,
+    /// Last packet from the responder that was due to be reported.
+    pub last_rx_report: u32,
     /// Bits of [`flag`].
     pub flags: u16,
     /// TCP flags seen from the initiator, ored.
@@ -86,6 +88,66 @@ pub enum Verdict {
     Reply,
 }
 
+/// A [`Verdict`], and whether an event about the packet is due. One byte, so that a
+/// `Result` around it has no part that is unset when it is an error: the verifier refuses
+/// to have such parts moved, even if nothing comes of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tracked(u8);
+
+impl Tracked {
+    const DUE: u8 = 1 << 7;
+    /// Not tracked here: an event is due for each packet.
+    pub const UNKNOWN: Self = Self(reason::UNKNOWN | Self::DUE);
+    /// An ICMP error: as [`Tracked::UNKNOWN`], and yet known to be about a flow.
+    pub const RELATED: Self = Self(reason::RELATED | Self::DUE);
+
+    #[inline(always)]
+    const fn new(verdict: Verdict, is_due: bool) -> Self {
+        let reason = match verdict {
+            Verdict::New => reason::NEW,
+            Verdict::Established => reason::ESTABLISHED,
+            Verdict::Reply => reason::REPLY,
+        };
+        Self(reason | if is_due { Self::DUE } else { 0 })
+    }
+
+    /// One of [`reason`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(self) -> u8 {
+        self.0 & !Self::DUE
+    }
+
+    /// Whether the packet opens a flow, closes it, has a TCP flag that its side had not
+    /// sent before, or is the first of its side in an interval.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_due(self) -> bool {
+        self.0 & Self::DUE != 0
+    }
+
+    /// What conntrack said; `None` when the packet is not tracked.
+    #[must_use]
+    pub const fn verdict(self) -> Option<Verdict> {
+        match self.reason() {
+            reason::NEW => Some(Verdict::New),
+            reason::ESTABLISHED => Some(Verdict::Established),
+            reason::REPLY => Some(Verdict::Reply),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
 /// Who sent a packet of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sender {
@@ -102,26 +164,21 @@ pub fn from_endpoint<K: Kernel>(
     k: &K,
     tuple: &Tuple,
     tcp_flags: u8,
-) -> Result<Verdict, DropReason> {
-    if see(
-        k,
-        &tuple.with_direction(Direction::Out),
-        Sender::Initiator,
-        tcp_flags,
-    ) {
-        return Ok(Verdict::Established);
+) -> Result<Tracked, DropReason> {
+    let opened_here = tuple.with_direction(Direction::Out);
+    match see(k, &opened_here, Sender::Initiator, tcp_flags) {
+        Seen::Due => return Ok(Tracked::new(Verdict::Established, true)),
+        Seen::Before => return Ok(Tracked::new(Verdict::Established, false)),
+        Seen::Never => {}
     }
     let opened_from_afar = tuple.reversed().with_direction(Direction::In);
-    if see(k, &opened_from_afar, Sender::Responder, tcp_flags) {
-        return Ok(Verdict::Reply);
+    match see(k, &opened_from_afar, Sender::Responder, tcp_flags) {
+        Seen::Due => return Ok(Tracked::new(Verdict::Reply, true)),
+        Seen::Before => return Ok(Tracked::new(Verdict::Reply, false)),
+        Seen::Never => {}
     }
-    create(
-        k,
-        &tuple.with_direction(Direction::Out),
-        Sender::Initiator,
-        tcp_flags,
-    )?;
-    Ok(Verdict::New)
+    create(k, &opened_here, Sender::Initiator, tcp_flags)?;
+    Ok(Tracked::new(Verdict::New, true))
 }
 
 /// Tracks a packet on its way to a local endpoint.
@@ -129,26 +186,21 @@ pub fn from_endpoint<K: Kernel>(
 /// # Errors
 /// [`DropReason::CtCreateFailed`].
 #[inline(always)]
-pub fn to_endpoint<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Verdict, DropReason> {
+pub fn to_endpoint<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Tracked, DropReason> {
     let opened_here = tuple.reversed().with_direction(Direction::Out);
-    if see(k, &opened_here, Sender::Responder, tcp_flags) {
-        return Ok(Verdict::Reply);
+    match see(k, &opened_here, Sender::Responder, tcp_flags) {
+        Seen::Due => return Ok(Tracked::new(Verdict::Reply, true)),
+        Seen::Before => return Ok(Tracked::new(Verdict::Reply, false)),
+        Seen::Never => {}
     }
-    if see(
-        k,
-        &tuple.with_direction(Direction::In),
-        Sender::Initiator,
-        tcp_flags,
-    ) {
-        return Ok(Verdict::Established);
+    let opened_from_afar = tuple.with_direction(Direction::In);
+    match see(k, &opened_from_afar, Sender::Initiator, tcp_flags) {
+        Seen::Due => return Ok(Tracked::new(Verdict::Established, true)),
+        Seen::Before => return Ok(Tracked::new(Verdict::Established, false)),
+        Seen::Never => {}
     }
-    create(
-        k,
-        &tuple.with_direction(Direction::In),
-        Sender::Initiator,
-        tcp_flags,
-    )?;
-    Ok(Verdict::New)
+    create(k, &opened_from_afar, Sender::Initiator, tcp_flags)?;
+    Ok(Tracked::new(Verdict::New, true))
 }
 
 /// Tracks a packet of the host itself, whose port NAT reserves.
@@ -156,12 +208,15 @@ pub fn to_endpoint<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Ver
 /// # Errors
 /// [`DropReason::CtCreateFailed`].
 #[inline(always)]
-pub fn from_host<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), DropReason> {
+pub fn from_host<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Tracked, DropReason> {
     let key = tuple.with_direction(Direction::Out);
-    if see(k, &key, Sender::Initiator, tcp_flags) {
-        return Ok(());
+    match see(k, &key, Sender::Initiator, tcp_flags) {
+        Seen::Due => return Ok(Tracked::new(Verdict::Established, true)),
+        Seen::Before => return Ok(Tracked::new(Verdict::Established, false)),
+        Seen::Never => {}
     }
-    create(k, &key, Sender::Initiator, tcp_flags)
+    create(k, &key, Sender::Initiator, tcp_flags)?;
+    Ok(Tracked::new(Verdict::New, true))
 }
 
 /// Tracks a reply whose translation was just undone. It belongs to a flow that
@@ -172,12 +227,19 @@ pub fn from_host<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), D
 /// # Errors
 /// [`DropReason::CtCreateFailed`].
 #[inline(always)]
-pub fn masqueraded_reply<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), DropReason> {
+pub fn masqueraded_reply<K: Kernel>(
+    k: &K,
+    tuple: &Tuple,
+    tcp_flags: u8,
+) -> Result<Tracked, DropReason> {
     let key = tuple.reversed().with_direction(Direction::Out);
-    if see(k, &key, Sender::Responder, tcp_flags) {
-        return Ok(());
+    match see(k, &key, Sender::Responder, tcp_flags) {
+        Seen::Due => return Ok(Tracked::new(Verdict::Reply, true)),
+        Seen::Before => return Ok(Tracked::new(Verdict::Reply, false)),
+        Seen::Never => {}
     }
-    create(k, &key, Sender::Responder, tcp_flags)
+    create(k, &key, Sender::Responder, tcp_flags)?;
+    Ok(Tracked::new(Verdict::Reply, true))
 }
 
 /// As [`masqueraded_reply`], for a packet that [`to_endpoint`] will see again:
@@ -209,27 +271,44 @@ pub fn is_reply<M: Maps>(maps: &M, tuple: &Tuple) -> bool {
     maps.ct_update(&key, |entry| entry.lifetime > maps.now()) == Some(true)
 }
 
+/// What became of a packet and the entry of its flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// There is no live entry.
+    Never,
+    /// Noted, and nothing about it is new.
+    Before,
+    /// Noted, and an event is due.
+    Due,
+}
+
 /// Notes the packet in the entry, if there is a live one.
 #[inline(always)]
-fn see<K: Kernel>(k: &K, key: &Tuple, sender: Sender, tcp_flags: u8) -> bool {
+fn see<K: Kernel>(k: &K, key: &Tuple, sender: Sender, tcp_flags: u8) -> Seen {
     let length = k.length();
     let is_tcp = key.protocol == protocol::TCP;
-    k.ct_update(key, |entry| {
+    let seen = k.ct_update(key, |entry| {
         let now = k.now();
-        let alive = entry.lifetime > now && !(is_tcp && entry.is_reopened_by(sender, tcp_flags));
-        if alive {
-            entry.note(sender, tcp_flags, length, now);
-            entry.refresh(is_tcp, sender, tcp_flags, now);
+        if entry.lifetime <= now || (is_tcp && entry.is_reopened_by(sender, tcp_flags)) {
+            return Seen::Never;
         }
-        alive
-    }) == Some(true)
+        let is_due = entry.is_due(sender, tcp_flags, now, k.settings().report_interval);
+        entry.note(sender, tcp_flags, length);
+        entry.refresh(is_tcp, sender, tcp_flags, now);
+        if is_due { Seen::Due } else { Seen::Before }
+    });
+    match seen {
+        Some(seen) => seen,
+        None => Seen::Never,
+    }
 }
 
 #[inline(always)]
 fn create<K: Kernel>(k: &K, key: &Tuple, sender: Sender, tcp_flags: u8) -> Result<(), DropReason> {
     let now = k.now();
     let mut entry = CtEntry::default();
-    entry.note(sender, tcp_flags, k.length(), now);
+    entry.is_due(sender, tcp_flags, now, 0);
+    entry.note(sender, tcp_flags, k.length());
     entry.refresh(key.protocol == protocol::TCP, sender, tcp_flags, now);
     k.ct_create(key, &entry)
         .map_err(|_| DropReason::CtCreateFailed)
@@ -244,19 +323,38 @@ impl CtEntry {
             && self.flags & (flag::RX_CLOSING | flag::TX_CLOSING) != 0
     }
 
+    /// Whether an event about this packet is due, before it is noted; if so, that is on
+    /// record. As `__ct_update_timeout` and `ACTION_CLOSE` in Cilium's `lib/conntrack.h`,
+    /// with every TCP flag counting (`bpf.monitorFlags: all`): what closes a flow, and
+    /// whatever comes after it is closed, is always reported.
     #[inline(always)]
-    fn note(&mut self, sender: Sender, tcp_flags: u8, length: u32, now: u32) {
+    fn is_due(&mut self, sender: Sender, tcp_flags: u8, now: u32, interval: u32) -> bool {
+        let both = flag::RX_CLOSING | flag::TX_CLOSING;
+        let (seen, last) = match sender {
+            Sender::Initiator => (self.tx_flags_seen, &mut self.last_tx_report),
+            Sender::Responder => (self.rx_flags_seen, &mut self.last_rx_report),
+        };
+        let is_due = tcp_flags & !seen != 0
+            || tcp_flags & (tcp::FIN | tcp::RST) != 0
+            || self.flags & both == both
+            || last.saturating_add(interval) < now;
+        if is_due {
+            *last = now;
+        }
+        is_due
+    }
+
+    #[inline(always)]
+    fn note(&mut self, sender: Sender, tcp_flags: u8, length: u32) {
         match sender {
             Sender::Initiator => {
                 self.tx_packets += 1;
                 self.tx_bytes += u64::from(length);
-                self.last_tx = now;
                 self.tx_flags_seen |= tcp_flags;
             }
             Sender::Responder => {
                 self.rx_packets += 1;
                 self.rx_bytes += u64::from(length);
-                self.last_rx = now;
                 self.rx_flags_seen |= tcp_flags;
             }
         }

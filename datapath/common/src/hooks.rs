@@ -7,7 +7,7 @@
 //! goes to the stack.
 
 use crate::arp;
-use crate::conntrack;
+use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::endpoint::{self, Endpoint};
 use crate::ipv4::Ipv4;
@@ -15,7 +15,8 @@ use crate::kernel::{Kernel, Packet, Route};
 use crate::nat::egress::masquerade;
 use crate::nat::reverse::{Outcome, unmasquerade};
 use crate::settings::{self, Settings};
-use crate::transport::Transport;
+use crate::trace::{self, Point};
+use crate::transport::{Kind, Transport};
 use crate::tunnel;
 use crate::tuple::protocol;
 
@@ -58,28 +59,44 @@ pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     let settings = k.settings();
     let transport = Transport::read(k, &ip, &settings)?;
     let tuple = transport.tuple(&ip);
+    let mut tracked = untracked(&transport);
     if let Some(tuple) = &tuple {
-        conntrack::from_endpoint(k, tuple, transport.tcp_flags)?;
+        tracked = conntrack::from_endpoint(k, tuple, transport.tcp_flags)?;
     }
+    let ends = (ip.source, ip.destination);
+    trace::passes(
+        k,
+        &settings,
+        Point::FromEndpoint,
+        ends,
+        Tracked::UNKNOWN,
+        k.ifindex(),
+    );
+    trace::carry(k, &settings, tracked);
     if !takes_short_way(k, &settings, &ip) {
+        trace::passes(k, &settings, Point::ToStack, ends, tracked, 0);
         return Ok(Action::Continue);
     }
     if let Some(endpoint) = k.endpoint(ip.destination) {
         if is_host(&endpoint) {
+            trace::passes(k, &settings, Point::ToStack, ends, tracked, 0);
             return Ok(Action::Continue);
         }
         if let Some(tuple) = &tuple {
-            conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+            tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
         }
+        reaches_pod(k, &settings, &ip, tracked, endpoint.ifindex);
         return deliver(k, &mut ip, &endpoint);
     }
     if let Some(key) = tunnel::key(k, &settings, &ip) {
         return tunnel::enter_from_endpoint(k, &settings, &mut ip, &key);
     }
     let Some(route) = segment_length(k, &ip).and_then(|length| k.route(&ip, length)) else {
+        trace::passes(k, &settings, Point::ToStack, ends, tracked, 0);
         return Ok(Action::Continue);
     };
     if k.device(route.ifindex).is_none() {
+        trace::passes(k, &settings, Point::ToStack, ends, tracked, 0);
         return Ok(Action::Continue);
     }
     ip.decrement_ttl(k)?;
@@ -97,9 +114,11 @@ pub fn to_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     };
     let settings = k.settings();
     let transport = Transport::read(k, &ip, &settings)?;
+    let mut tracked = untracked(&transport);
     if let Some(tuple) = &transport.tuple(&ip) {
-        conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+        tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
     }
+    reaches_pod(k, &settings, &ip, tracked, k.ifindex());
     Ok(Action::Continue)
 }
 
@@ -116,6 +135,15 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         return Ok(Action::Continue);
     }
     let settings = k.settings();
+    let ends = (ip.source, ip.destination);
+    trace::passes(
+        k,
+        &settings,
+        Point::FromNetwork,
+        ends,
+        Tracked::UNKNOWN,
+        k.ifindex(),
+    );
     if let Some(endpoint) = k.endpoint(ip.destination)
         && !is_host(&endpoint)
     {
@@ -127,12 +155,16 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     match unmasquerade(k, &settings, &mut ip)? {
         Outcome::NotOurs => Ok(Action::Continue),
         Outcome::Error => match short_way_to_pod(k, &settings, &ip) {
-            Some(endpoint) => deliver(k, &mut ip, &endpoint),
+            Some(endpoint) => {
+                reaches_pod(k, &settings, &ip, Tracked::RELATED, endpoint.ifindex);
+                deliver(k, &mut ip, &endpoint)
+            }
             None => Ok(Action::Continue),
         },
         Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, &settings, &ip) {
             Some(endpoint) => {
-                conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
+                let tracked = conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
+                reaches_pod(k, &settings, &ip, tracked, endpoint.ifindex);
                 deliver(k, &mut ip, &endpoint)
             }
             None => {
@@ -177,8 +209,32 @@ pub fn to_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         return Ok(Action::Continue);
     };
     let settings = k.settings();
-    masquerade(k, &settings, &device, &mut ip)?;
+    let ends = (ip.source, ip.destination);
+    let host = masquerade(k, &settings, &device, &mut ip)?;
+    let tracked = trace::carried(k).unwrap_or(host);
+    trace::passes(k, &settings, Point::ToNetwork, ends, tracked, k.ifindex());
     Ok(Action::Continue)
+}
+
+/// What the events say of a packet that conntrack does not know.
+#[inline(always)]
+pub(crate) fn untracked(transport: &Transport) -> Tracked {
+    match transport.kind {
+        Kind::IcmpError => Tracked::RELATED,
+        _ => Tracked::UNKNOWN,
+    }
+}
+
+#[inline(always)]
+pub(crate) fn reaches_pod<K: Kernel>(
+    k: &K,
+    settings: &Settings,
+    ip: &Ipv4,
+    tracked: Tracked,
+    ifindex: u32,
+) {
+    let ends = (ip.source, ip.destination);
+    trace::passes(k, settings, Point::ToEndpoint, ends, tracked, ifindex);
 }
 
 /// A packet from outside that is addressed to a pod, over a route to its
@@ -194,9 +250,11 @@ fn straight_to_pod<K: Kernel>(
         return Ok(Action::Continue);
     }
     let transport = Transport::read(k, ip, settings)?;
+    let mut tracked = untracked(&transport);
     if let Some(tuple) = &transport.tuple(ip) {
-        conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+        tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
     }
+    reaches_pod(k, settings, ip, tracked, endpoint.ifindex);
     deliver(k, ip, endpoint)
 }
 

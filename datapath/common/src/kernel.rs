@@ -9,6 +9,7 @@ use crate::fragment::{FragmentKey, Ports};
 use crate::ipv4::Ipv4;
 use crate::nat::NatEntry;
 use crate::settings::{Device, Settings};
+use crate::trace::Event;
 use crate::tunnel::TunnelKey;
 use crate::tuple::Tuple;
 
@@ -91,6 +92,12 @@ pub trait Packet {
     /// # Errors
     /// [`Refused`] when the kernel has no memory for it.
     fn set_tunnel_key(&mut self, key: &TunnelKey) -> Result<(), Refused>;
+
+    /// Leaves a note for later programs on this packet's way (`skb->tc_index`).
+    fn set_tc_index(&mut self, note: u16);
+
+    /// The note; 0 when there is none.
+    fn tc_index(&self) -> u16;
 }
 
 /// A route that forwarding may use.
@@ -180,6 +187,10 @@ pub trait Maps {
     fn count_retries(&self, retries: u32);
     /// Wakes the agent's garbage collection.
     fn signal_nat_fill_up(&self);
+
+    /// Sends the agent an event about this packet: `fill` says what, time, length and
+    /// head are added. Without room it is lost, and counted.
+    fn event(&self, fill: impl FnOnce(&mut Event));
 }
 
 /// Both halves: what the logic is generic over.

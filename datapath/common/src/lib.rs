@@ -27,6 +27,7 @@ mod pod;
 pub mod programs;
 pub mod service;
 pub mod settings;
+pub mod trace;
 pub mod transport;
 pub mod tunnel;
 pub mod tuple;

@@ -48,8 +48,13 @@ pub const SKIP_LB4: &str = "cilium_skip_lb4";
 /// One [`crate::service::Config`] (array of 1).
 pub const LB_CONFIG: &str = "cilium_lb_config";
 
+/// Ring buffer of [`crate::trace::Event`].
+pub const EVENTS: &str = "cilium_events";
+/// Index 0: events that found the ring buffer full (`u64`, per-CPU array of 1).
+pub const EVENTS_LOST: &str = "cilium_events_lost";
+
 /// Every map of the datapath object.
-pub const ALL: [&str; 21] = [
+pub const ALL: [&str; 23] = [
     RUNTIME_CONFIG,
     DEVICES,
     LXC,
@@ -71,6 +76,8 @@ pub const ALL: [&str; 21] = [
     LB_AFFINITY_MATCH,
     SKIP_LB4,
     LB_CONFIG,
+    EVENTS,
+    EVENTS_LOST,
 ];
 
 /// Object `outside`: `u32` ifindex → [`crate::Address`], the distinct address

@@ -12,6 +12,7 @@ use crate::service::{
     Service, ServiceKey, SkipKey,
 };
 use crate::settings::{Device, Settings};
+use crate::trace::Event;
 use crate::tuple::Tuple;
 
 macro_rules! plain_old_data {
@@ -36,7 +37,7 @@ plain_old_data! {
     Ports: 4,
     MetricsKey: 4,
     MetricsValue: 16,
-    Settings: 28,
+    Settings: 32,
     Device: 12,
     L2ResponderKey: 8,
     L2Responder: 16,
@@ -51,4 +52,5 @@ plain_old_data! {
     AffinityMatch: 8,
     SkipKey: 16,
     Config: 16,
+    Event: 192,
 }

@@ -18,6 +18,13 @@ pub mod flag {
     pub const TUNNEL: u32 = 1 << 5;
     /// `enableRemoteNodeMasquerade`: translate towards other nodes too.
     pub const REMOTE_NODE_MASQUERADE: u32 = 1 << 6;
+    /// Report packets in `cilium_events` (`hubble.enabled`).
+    pub const FLOWS: u32 = 1 << 16;
+    /// Report packets where they go, not where they come from (`monitorAggregation`
+    /// from low on).
+    pub const AGGREGATE_ORIGINS: u32 = 1 << 17;
+    /// Report a packet of a known flow only when one is due (from medium on).
+    pub const AGGREGATE_FLOWS: u32 = 1 << 18;
 }
 
 /// The one value of `cilium_runtime_config` (array, index 0). All zero, as in
@@ -46,6 +53,8 @@ pub struct Settings {
     pub tunnel_mtu: u16,
     /// Zero.
     pub padding: u16,
+    /// Seconds in which an unchanged flow is reported once (`bpf.monitorInterval`).
+    pub report_interval: u32,
 }
 
 impl Settings {

@@ -6,13 +6,16 @@
 //! MTU of its routes to other nodes' pods, answers it or cuts it up first.
 
 use crate::address::Address;
-use crate::conntrack;
+use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::endpoint::identity;
-use crate::hooks::{Action, deliver, is_host, segment_length, takes_short_way};
+use crate::hooks::{
+    Action, deliver, is_host, reaches_pod, segment_length, takes_short_way, untracked,
+};
 use crate::ipv4::Ipv4;
 use crate::kernel::{Kernel, Maps};
 use crate::settings::{self, Settings};
+use crate::trace::{self, Point};
 use crate::transport::Transport;
 
 /// The bits of a packet's mark that tell whose it is (`MARK_MAGIC_HOST_MASK`).
@@ -72,6 +75,10 @@ pub(crate) fn enter_from_endpoint<K: Kernel>(
     key: &TunnelKey,
 ) -> Result<Action, DropReason> {
     if !fits(k, settings, ip) {
+        if let Some(tracked) = trace::carried(k) {
+            let ends = (ip.source, ip.destination);
+            trace::passes(k, settings, Point::ToStack, ends, tracked, 0);
+        }
         return Ok(Action::Continue);
     }
     ip.decrement_ttl(k)?;
@@ -138,19 +145,30 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         return Err(DropReason::InvalidIdentity);
     }
     let settings = k.settings();
+    let ends = (ip.source, ip.destination);
+    let from = Point::FromOverlay;
+    trace::passes(k, &settings, from, ends, Tracked::UNKNOWN, k.ifindex());
     k.set_for_this_host().map_err(|_| DropReason::WriteError)?;
     let endpoint = k.endpoint(ip.destination).filter(|it| !is_host(it));
     match endpoint {
         Some(endpoint) if takes_short_way(k, &settings, &ip) => {
             let transport = Transport::read(k, &ip, &settings)?;
+            let mut tracked = untracked(&transport);
             if let Some(tuple) = &transport.tuple(&ip) {
-                conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+                tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
             }
+            reaches_pod(k, &settings, &ip, tracked, endpoint.ifindex);
             deliver(k, &mut ip, &endpoint)
         }
-        _ => Ok(Action::ToHost {
-            ifindex: settings.host_ifindex,
-        }),
+        _ => {
+            if endpoint.is_none() {
+                let to = Point::ToHost;
+                trace::passes(k, &settings, to, ends, Tracked::UNKNOWN, k.ifindex());
+            }
+            Ok(Action::ToHost {
+                ifindex: settings.host_ifindex,
+            })
+        }
     }
 }
 
@@ -162,6 +180,12 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 /// None so far.
 #[inline(always)]
 pub fn to_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    if let Some(ip) = Ipv4::of_frame(k) {
+        let settings = k.settings();
+        let ends = (ip.source, ip.destination);
+        let tracked = trace::carried(k).unwrap_or(Tracked::UNKNOWN);
+        trace::passes(k, &settings, Point::ToOverlay, ends, tracked, k.ifindex());
+    }
     let mark = k.mark() & !MARK_MASK | MARK_OVERLAY;
     k.set_mark(mark);
     Ok(Action::Continue)

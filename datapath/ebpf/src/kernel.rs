@@ -10,8 +10,8 @@ use aya_ebpf::bindings::{
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
-    bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
+    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
+    bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_load_bytes,
 };
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
 use lab_datapath_common::conntrack::CtEntry;
@@ -20,9 +20,10 @@ use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::hooks::Action;
 use lab_datapath_common::ipv4::Ipv4;
 use lab_datapath_common::kernel::{Maps, Packet as _, Refused, Route};
-use lab_datapath_common::maps::{MetricsKey, MetricsValue, SIGNAL_NAT_FILL_UP};
+use lab_datapath_common::maps::{METRIC_EGRESS, MetricsKey, MetricsValue, SIGNAL_NAT_FILL_UP};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::settings::{Device, Settings};
+use lab_datapath_common::trace::{self, Event, HEAD};
 use lab_datapath_common::{Address, DropReason, Tuple, protocol};
 
 use crate::maps;
@@ -57,9 +58,28 @@ impl Skb {
             Ok(Action::Reflect) => redirect(self.ifindex(), 0),
             Err(reason) => {
                 self.count_drop(reason, direction);
+                trace::dropped(self, reason, direction == METRIC_EGRESS);
                 DROP
             }
         }
+    }
+
+    /// Copies how the packet begins, and returns how many bytes that are.
+    #[inline(always)]
+    fn head(&self, into: &mut [u8; HEAD]) -> u16 {
+        let length = self.length();
+        let length = if length > HEAD as u32 {
+            HEAD as u32
+        } else {
+            length
+        };
+        if length == 0 {
+            return 0;
+        }
+        // SAFETY: the helper writes at most HEAD bytes there, or fails.
+        let result =
+            unsafe { bpf_skb_load_bytes(self.skb.cast(), 0, into.as_mut_ptr().cast(), length) };
+        if result == 0 { length as u16 } else { 0 }
     }
 
     #[inline(always)]
@@ -89,6 +109,12 @@ impl Skb {
 fn redirect(ifindex: u32, flags: u64) -> i32 {
     // SAFETY: the helper takes no pointers.
     unsafe { bpf_redirect(ifindex, flags) as i32 }
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -269,5 +295,26 @@ impl Maps for Skb {
     fn signal_nat_fill_up(&self) {
         // A full buffer means that the agent already has signals to read.
         let _ = maps::SIGNALS.output(SIGNAL_NAT_FILL_UP, 0);
+    }
+
+    #[inline(always)]
+    fn event(&self, fill: impl FnOnce(&mut Event)) {
+        let Some(mut entry) = maps::EVENTS.reserve(0) else {
+            if let Some(lost) = maps::EVENTS_LOST.get_ptr_mut(0) {
+                // SAFETY: the value is this CPU's own.
+                unsafe { *lost += 1 };
+            }
+            return;
+        };
+        let event = entry.as_mut_ptr();
+        // SAFETY: the entry is room for one event, which zeros are.
+        unsafe { event.write_bytes(0, 1) };
+        // SAFETY: written just now, and nobody else's before it is submitted.
+        let said = unsafe { &mut *event };
+        fill(said);
+        said.time = now_ns();
+        said.length = self.length();
+        said.captured = self.head(&mut said.head);
+        entry.submit(0);
     }
 }

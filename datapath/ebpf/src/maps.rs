@@ -13,6 +13,7 @@ use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{MetricsKey, MetricsValue};
 use lab_datapath_common::nat::{COLLISION_RETRIES, NatEntry};
 use lab_datapath_common::settings::{Device, Settings};
+use lab_datapath_common::trace::Event;
 use lab_datapath_common::{Address, Tuple};
 
 /// Small maps grow with use instead of reserving all their memory.
@@ -72,3 +73,11 @@ pub(crate) static L2_RESPONDER_V4: HashMap<L2ResponderKey, L2Responder, 4096, GR
 /// Signals to the agent.
 #[btf_map(name = "cilium_signals")]
 pub(crate) static SIGNALS: RingBuf<u32, 4096> = RingBuf::new();
+
+/// Events about packets, to the agent. Some 2600 of them.
+#[btf_map(name = "cilium_events")]
+pub(crate) static EVENTS: RingBuf<Event, { 512 * 1024 }> = RingBuf::new();
+
+/// Events that found no room.
+#[btf_map(name = "cilium_events_lost")]
+pub(crate) static EVENTS_LOST: PerCpuArray<u64, 1> = PerCpuArray::new();

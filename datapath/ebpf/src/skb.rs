@@ -158,4 +158,16 @@ impl Packet for Skb {
             unsafe { bpf_skb_set_tunnel_key(self.skb, &raw mut outer, TUNNEL_KEY_SIZE, flags) };
         if result == 0 { Ok(()) } else { Err(Refused) }
     }
+
+    #[inline(always)]
+    fn set_tc_index(&mut self, note: u16) {
+        // SAFETY: the context is valid for the whole run, and tc programs may write this.
+        unsafe { (*self.skb).tc_index = u32::from(note) };
+    }
+
+    #[inline(always)]
+    fn tc_index(&self) -> u16 {
+        // SAFETY: the context is valid for the whole run.
+        unsafe { (*self.skb).tc_index as u16 }
+    }
 }

@@ -363,6 +363,7 @@ fn layout(name: &str) -> Option<(u32, u32)> {
         maps::LB_AFFINITY_MATCH => (size_of::<service::AffinityMatch>(), size_of::<u8>()),
         maps::SKIP_LB4 => (size_of::<service::SkipKey>(), size_of::<u8>()),
         maps::LB_CONFIG => (size_of::<u32>(), size_of::<service::Config>()),
+        maps::EVENTS_LOST => (size_of::<u32>(), size_of::<u64>()),
         _ => return None,
     };
     u32::try_from(key).ok().zip(u32::try_from(value).ok())

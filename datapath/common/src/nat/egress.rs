@@ -4,7 +4,7 @@ use super::decision::{self, Decision, Target};
 use super::icmp_error;
 use super::mapping::{self, PortRange};
 use super::rewrite::{Side, rewrite};
-use crate::conntrack;
+use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::ipv4::{Fragment, Ipv4};
 use crate::kernel::Kernel;
@@ -12,7 +12,8 @@ use crate::settings::{Device, Settings};
 use crate::transport::{Kind, Transport};
 use crate::tuple::{Direction, protocol};
 
-/// Masquerades the packet, or leaves it, as the settings and maps say.
+/// Masquerades the packet, or leaves it, as the settings and maps say. Returns what
+/// conntrack says of a packet of the host itself.
 ///
 /// # Errors
 /// Why it must be dropped.
@@ -22,21 +23,21 @@ pub fn masquerade<K: Kernel>(
     settings: &Settings,
     device: &Device,
     ip: &mut Ipv4,
-) -> Result<(), DropReason> {
+) -> Result<Tracked, DropReason> {
     let Ok((target, flags)) = decision::source(k, settings, device, ip) else {
-        return Ok(());
+        return Ok(Tracked::UNKNOWN);
     };
     let transport = Transport::read(k, ip, settings)?;
     if target.from_endpoint {
         let tuple = transport.tuple(ip);
         match decision::endpoint(k, settings, target, flags, ip, tuple.as_ref()) {
-            Decision::Leave(_) => Ok(()),
+            Decision::Leave(_) => Ok(Tracked::UNKNOWN),
             Decision::Masquerade(target) => translate(k, settings, ip, &transport, target),
         }
     } else if is_reservable(settings, ip, &transport) {
         translate(k, settings, ip, &transport, target)
     } else {
-        Ok(())
+        Ok(Tracked::UNKNOWN)
     }
 }
 
@@ -60,7 +61,7 @@ fn translate<K: Kernel>(
     ip: &mut Ipv4,
     transport: &Transport,
     target: Target,
-) -> Result<(), DropReason> {
+) -> Result<Tracked, DropReason> {
     if ip.protocol == protocol::ICMP && ip.fragment != Fragment::Whole {
         return Err(DropReason::InvalidPacket);
     }
@@ -70,19 +71,23 @@ fn translate<K: Kernel>(
             max: settings.port_max,
         },
         Kind::EchoRequest => PortRange::ICMP,
-        Kind::IcmpError => return icmp_error::translate(k, ip, Side::Source),
+        Kind::IcmpError => {
+            icmp_error::translate(k, ip, Side::Source)?;
+            return Ok(Tracked::RELATED);
+        }
         Kind::IcmpUnknownCode => return Err(DropReason::UnknownIcmpCode),
         Kind::IcmpOther => return Err(DropReason::NatUnsupportedProtocol),
         Kind::EchoReply | Kind::IcmpRedirect | Kind::IcmpUnknownFragment | Kind::Other => {
-            return Ok(());
+            return Ok(Tracked::UNKNOWN);
         }
     };
     let Some(tuple) = transport.tuple(ip) else {
-        return Ok(());
+        return Ok(Tracked::UNKNOWN);
     };
     let forward = tuple.with_direction(Direction::Out);
+    let mut tracked = Tracked::UNKNOWN;
     if !target.from_endpoint {
-        conntrack::from_host(k, &forward, transport.tcp_flags)?;
+        tracked = conntrack::from_host(k, &forward, transport.tcp_flags)?;
     }
     let entry = mapping::find_or_create(k, &forward, target, range)?;
     rewrite(
@@ -93,5 +98,6 @@ fn translate<K: Kernel>(
         forward.source_port,
         entry.address,
         entry.port,
-    )
+    )?;
+    Ok(tracked)
 }

@@ -11,6 +11,7 @@ use lab_datapath_common::ipv4::Ipv4;
 use lab_datapath_common::kernel::{Maps, Packet, Refused, Route, csum};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::settings::{Device, Settings};
+use lab_datapath_common::trace::Event;
 use lab_datapath_common::tunnel::TunnelKey;
 use lab_datapath_common::{Address, Tuple};
 
@@ -36,6 +37,7 @@ pub(crate) struct Skb {
     pub(crate) is_for_this_host: bool,
     pub(crate) mark: u32,
     pub(crate) tunnel_key: Option<TunnelKey>,
+    pub(crate) tc_index: u16,
     pub(crate) summed: Summed,
     /// The write, counted from 0, that is refused.
     pub(crate) refuse: Option<u32>,
@@ -51,6 +53,7 @@ impl Skb {
             is_for_this_host: true,
             mark: 0,
             tunnel_key: None,
+            tc_index: 0,
             summed: Summed::None,
             refuse: None,
             writes: 0,
@@ -107,6 +110,8 @@ pub(crate) struct Node {
     pub(crate) fragments: RefCell<HashMap<FragmentKey, Ports>>,
     pub(crate) retries: RefCell<BTreeMap<u32, u32>>,
     pub(crate) signals: Cell<u32>,
+    /// What was reported, and not taken out yet.
+    pub(crate) events: RefCell<Vec<Event>>,
 }
 
 impl Node {
@@ -211,6 +216,14 @@ impl Packet for Host<'_> {
     fn set_tunnel_key(&mut self, key: &TunnelKey) -> Result<(), Refused> {
         self.skb.tunnel_key = Some(*key);
         Ok(())
+    }
+
+    fn set_tc_index(&mut self, note: u16) {
+        self.skb.tc_index = note;
+    }
+
+    fn tc_index(&self) -> u16 {
+        self.skb.tc_index
     }
 }
 
@@ -324,5 +337,15 @@ impl Maps for Host<'_> {
 
     fn signal_nat_fill_up(&self) {
         self.node.signals.set(self.node.signals.get() + 1);
+    }
+
+    fn event(&self, fill: impl FnOnce(&mut Event)) {
+        let mut event = Event::default();
+        fill(&mut event);
+        let captured = self.skb.frame.len().min(event.head.len());
+        event.head[..captured].copy_from_slice(&self.skb.frame[..captured]);
+        event.captured = captured as u16;
+        event.length = self.length();
+        self.node.events.borrow_mut().push(event);
     }
 }

@@ -79,7 +79,7 @@ pub struct CtRecord {
     /// TCP flags seen towards the opener, ored.
     pub rx_flags_seen: u8,
     /// Last packet towards the opener, in seconds of `CLOCK_MONOTONIC`.
-    pub last_rx: u32,
+    pub last_rx_report: u32,
     /// Packets from the opener.
     pub tx_packets: u64,
     /// Bytes from the opener.
@@ -87,7 +87,7 @@ pub struct CtRecord {
     /// TCP flags seen from the opener, ored.
     pub tx_flags_seen: u8,
     /// Last packet from the opener, in seconds of `CLOCK_MONOTONIC`.
-    pub last_tx: u32,
+    pub last_tx_report: u32,
     /// `lab_datapath_common::conntrack::flag`.
     pub flags: u16,
 }
@@ -100,11 +100,11 @@ impl From<(Tuple, CtEntry)> for CtRecord {
             rx_packets: entry.rx_packets,
             rx_bytes: entry.rx_bytes,
             rx_flags_seen: entry.rx_flags_seen,
-            last_rx: entry.last_rx,
+            last_rx_report: entry.last_rx_report,
             tx_packets: entry.tx_packets,
             tx_bytes: entry.tx_bytes,
             tx_flags_seen: entry.tx_flags_seen,
-            last_tx: entry.last_tx,
+            last_tx_report: entry.last_tx_report,
             flags: entry.flags,
         }
     }

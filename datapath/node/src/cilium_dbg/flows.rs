@@ -42,13 +42,13 @@ pub(super) fn conntrack(entries: &[CtRecord]) -> String {
             entry.tx_packets,
             entry.tx_bytes,
             entry.tx_flags_seen,
-            entry.last_tx,
+            entry.last_tx_report,
         );
         let to_opener = (
             entry.rx_packets,
             entry.rx_bytes,
             entry.rx_flags_seen,
-            entry.last_rx,
+            entry.last_rx_report,
         );
         let (rx, tx) = if entry.flow.inbound {
             (from_opener, to_opener)

@@ -207,11 +207,11 @@ fn conntrack_counts_from_the_endpoints_side() {
         rx_packets: 4,
         rx_bytes: 400,
         rx_flags_seen: 0x12,
-        last_rx: 99,
+        last_rx_report: 99,
         tx_packets: 5,
         tx_bytes: 500,
         tx_flags_seen: 0x1b,
-        last_tx: 100,
+        last_tx_report: 100,
         flags: 0x0013,
     };
     assert_eq!(

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use lab_datapath_common::Address;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::settings::{self, Device, Settings};
-use lab_model::node_state::{DatapathSettings, Masquerade, NodeState, Peer};
+use lab_model::node_state::{Aggregation, DatapathSettings, Masquerade, NodeState, Peer};
 
 use crate::agent::NodeView;
 use crate::agent::network::{self, Mtu};
@@ -62,6 +62,16 @@ fn settings(state: &NodeState, view: &NodeView) -> Settings {
         settings::flag::HOST_LEGACY_ROUTING,
     );
     set(tunnel.is_some(), settings::flag::TUNNEL);
+    let flows = &datapath.flows;
+    set(flows.enabled, settings::flag::FLOWS);
+    set(
+        flows.aggregation >= Aggregation::Low,
+        settings::flag::AGGREGATE_ORIGINS,
+    );
+    set(
+        flows.aggregation >= Aggregation::Medium,
+        settings::flag::AGGREGATE_FLOWS,
+    );
     let (port_min, port_max) = datapath.snat_ports;
     let exclusion = datapath.snat_exclusion.map(|cidr| cidr.trunc());
     Settings {
@@ -76,6 +86,7 @@ fn settings(state: &NodeState, view: &NodeView) -> Settings {
         host_ifindex: index_of(network::HOST),
         tunnel_mtu: u16::try_from(Mtu::of(state, view).pod).unwrap_or(u16::MAX),
         padding: 0,
+        report_interval: flows.interval,
     }
 }
 

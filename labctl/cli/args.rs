@@ -167,6 +167,17 @@ Examples:
   labctl image list")]
     Image(ImageCommand),
 
+    /// Show the flows that the lab's nodes saw, in Hubble's words
+    #[command(after_help = "\
+Examples:
+  labctl observe --pod curl-pod
+  labctl observe -f --protocol tcp --not --from-ip 10.0.2.15
+  labctl observe --verdict DROPPED -o json
+  labctl observe --from-file flows.json --port 53
+
+As `hubble observe` on a node: of one flag any value fits, of different flags all must.")]
+    Observe(Box<ObserveArgs>),
+
     /// Show what a node's services, or a pod, have written
     #[command(after_help = "\
 Examples:
@@ -374,6 +385,27 @@ pub(crate) struct ShellArgs {
 
     #[command(flatten)]
     pub(crate) lab: LabArgs,
+}
+
+/// `observe`.
+#[derive(Debug, Args)]
+pub(crate) struct ObserveArgs {
+    #[command(flatten)]
+    pub(crate) lab: LabArgs,
+
+    #[command(flatten)]
+    pub(crate) observe: lab_node::hubble::ObserveArguments,
+}
+
+/// The command line, with what `observe --not` is about marked.
+pub(crate) fn typed() -> Vec<std::ffi::OsString> {
+    let words: Vec<_> = std::env::args_os().collect();
+    let flag = |word: &std::ffi::OsString| word.to_string_lossy().starts_with('-');
+    let command = words.iter().skip(1).find(|word| !flag(word));
+    if command.is_some_and(|command| command == "observe") {
+        return lab_node::hubble::mark_negated(words);
+    }
+    words
 }
 
 /// `logs`.

@@ -2,7 +2,8 @@
 //!
 //! The only code that prints. It parses the command line, calls the crates that do
 //! the work, renders what they return, and ends with an exit code of
-//! `docs/exit-codes.md`. Called as `cilium` or `cilium-dbg` it is that command.
+//! `docs/exit-codes.md`. Called as `cilium`, `cilium-dbg` or `hubble` it is that
+//! command.
 
 mod app;
 mod args;
@@ -23,7 +24,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
 
 use crate::args::Cli;
 use crate::exit::Failure;
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
         .unwrap_or("labctl");
     let outcome = match called {
         "cilium" | "cilium-dbg" => commands::cilium::run(called),
-        _ => commands::run(Cli::parse()),
+        "hubble" => commands::hubble::run(),
+        _ => commands::run(Cli::parse_from(args::typed())),
     };
     match outcome {
         Ok(exit) => exit.into(),

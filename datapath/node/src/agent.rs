@@ -14,6 +14,7 @@ mod collection;
 mod error;
 mod event_loop;
 mod files;
+mod flow_tables;
 mod log;
 mod masquerade_config;
 pub(crate) mod network;
@@ -40,6 +41,7 @@ pub(crate) use view::NodeView;
 use crate::api::{self, AttachMode, DeviceStatus, Request, Response, Status};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::datapath::{Contents, Datapath, Hook, Sizes};
+use crate::flows::NodeFlows;
 use crate::netlink::Netlink;
 use crate::node_mounts::NODE_NETNS_FOLDER;
 use collection::Collector;
@@ -124,6 +126,7 @@ struct Agent {
     datapath: Option<Datapath>,
     masquerade: MasqueradeConfig,
     collector: Collector,
+    flows: NodeFlows,
 }
 
 impl Agent {
@@ -143,6 +146,7 @@ impl Agent {
             datapath: None,
             masquerade,
             collector: Collector::new(std::time::Instant::now()),
+            flows: NodeFlows::default(),
             options,
         })
     }
@@ -183,6 +187,11 @@ impl Agent {
                     .collect();
                 Ok(Response::Metrics { entries })
             }),
+            Request::FlowStatus => Ok(Response::FlowStatus(self.flows.status())),
+            // The event loop hands the connection over instead of answering.
+            Request::Flows(_) => Err(AgentError::Document(
+                "flows are answered on a connection of their own".to_owned(),
+            )),
         };
         answered.unwrap_or_else(|error| {
             log::warn(format_args!("failed to {error}"));
@@ -212,6 +221,7 @@ impl Agent {
         self.reconcile_datapath(&state, &view)?;
         laps.lap("datapath");
         self.pods.start(&state)?;
+        self.configure_flows(&state, &view);
         laps.lap("workloads");
         log::info(format_args!("applied: {laps}"));
         files::write_state(&self.options.dir.join(api::STATE_FILE), &state)?;

@@ -2,6 +2,7 @@
 //! over the Unix socket `agent.sock` in the node's folder.
 
 mod client;
+mod flows;
 mod records;
 
 use std::net::Ipv4Addr;
@@ -11,6 +12,7 @@ use lab_model::node_state::NodeState;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError};
+pub use flows::{FlowStatus, FlowsEnd, FlowsRequest};
 pub use records::{CtRecord, FlowKey, MetricRecord, NatRecord};
 
 /// File name of the agent's socket in the node's folder.
@@ -40,6 +42,11 @@ pub enum Request {
     Conntrack,
     /// The drop counters; answers [`Response::Metrics`].
     Metrics,
+    /// Flows; answers with one [`crate::flows::Record`] a line, and [`FlowsEnd`] behind the
+    /// last. The connection serves nothing else then.
+    Flows(Box<FlowsRequest>),
+    /// How many flows there are; answers [`Response::FlowStatus`].
+    FlowStatus,
 }
 
 /// What the agent answers.
@@ -75,6 +82,8 @@ pub enum Response {
         /// Summed over CPUs.
         entries: Vec<MetricRecord>,
     },
+    /// How many flows there are.
+    FlowStatus(FlowStatus),
     /// The request was not carried out.
     Failed {
         /// Why, as a fragment that fits after "failed to".

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::print;
 
 /// Where the node agent's folder is, as a node sees it.
-const NODE_FOLDER: &str = "/run/labctl";
+pub(super) const NODE_FOLDER: &str = "/run/labctl";
 
 /// Runs the command that the arguments ask for.
 pub(crate) fn run(called: &str) -> Result<Exit, Failure> {

@@ -24,7 +24,7 @@ pub(crate) fn shell(args: &ShellArgs) -> Result<Exit, Failure> {
 
 /// Executes the command in the place of labctl: signals, the terminal and the exit
 /// code are then its own. Returns only when it cannot.
-fn become_command(
+pub(super) fn become_command(
     lab: Option<&str>,
     target: &str,
     argv: &[impl AsRef<OsStr>],

@@ -8,6 +8,7 @@ mod doctor;
 mod down;
 mod exec;
 mod generate;
+pub(crate) mod hubble;
 mod image;
 mod inspect;
 mod logs;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::SshConfig(args) => ssh::config(&args),
         Command::Cp(args) => cp::run(&args, quiet),
         Command::Image(command) => image::run(command, quiet),
+        Command::Observe(args) => hubble::observe(*args),
         Command::Logs(args) => logs::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),

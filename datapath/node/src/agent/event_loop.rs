@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Agent, AgentError, files, log};
-use crate::api::{Request, Response, SOCKET};
+use crate::api::{FlowsRequest, Request, Response, SOCKET};
 
 /// How long a client may take to read its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -188,6 +188,12 @@ fn attend(agent: &mut Agent, connection: &mut Connection) -> bool {
     while let Some(end) = connection.received.iter().position(|byte| *byte == b'\n') {
         let line: Vec<u8> = connection.received.drain(..=end).collect();
         let response = match serde_json::from_slice::<Request>(&line) {
+            Ok(Request::Flows(request)) => match hand_over(agent, connection, *request) {
+                Ok(()) => return false,
+                Err(error) => Response::Failed {
+                    message: format!("send flows: {error}"),
+                },
+            },
             Ok(request) => agent.answer(request),
             Err(error) => Response::Failed {
                 message: format!("read the request: {error}"),
@@ -199,6 +205,13 @@ fn attend(agent: &mut Agent, connection: &mut Connection) -> bool {
         }
     }
     open
+}
+
+/// Leaves the connection to a thread that sends flows: readers may be slow.
+fn hand_over(agent: &Agent, connection: &Connection, request: FlowsRequest) -> io::Result<()> {
+    let stream = connection.stream.try_clone()?;
+    stream.set_nonblocking(false)?;
+    agent.flows.answer(stream, request)
 }
 
 fn send(stream: &mut UnixStream, response: &Response) -> io::Result<()> {

@@ -191,6 +191,11 @@ impl Pods {
         Ok(())
     }
 
+    /// A pod's cgroup.
+    pub(super) fn cgroup_of(&self, pod: &Pod) -> Cgroup {
+        self.places.cgroup.child(pod::folder_name(pod))
+    }
+
     /// Makes what a pod needs before it can have an interface: its folder with
     /// the files of its `/etc`, its cgroup, its namespace. A pod that an earlier
     /// agent started is taken over, with its workload.
@@ -203,7 +208,7 @@ impl Pods {
             files::make_folder(&folder.join("etc"))?;
             self.templates
                 .write_etc(&folder.join("etc"), pod, &state.dns)?;
-            self.places.cgroup.child(pod::folder_name(pod)).create()?;
+            self.cgroup_of(pod).create()?;
             let lost = self.lost_namespace(pod);
             match self.running.get_mut(&pod.key()) {
                 Some(running) if !lost => running.pod.clone_from(pod),

@@ -106,6 +106,15 @@ impl Client {
         }
     }
 
+    /// The connection itself, for [`Request::Flows`]: reading may take for ever.
+    #[must_use]
+    pub fn into_stream(self) -> UnixStream {
+        let stream = self.stream.into_inner();
+        // A socket that is open takes no timeout as well as one.
+        let _ = stream.set_read_timeout(None);
+        stream
+    }
+
     /// Has the kernel match `state`, and returns once it does.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::{Address, Tuple};
 
 use super::{Contents, DatapathError, Sizes};
+use crate::flows::Events;
 
 /// What writing [`Contents`] changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct Tables {
     pub(crate) nat: HashMap<MapData, Tuple, NatEntry>,
     metrics: PerCpuHashMap<MapData, MetricsKey, MetricsValue>,
     pub(crate) signals: RingBuf<MapData>,
+    /// Until the thread that reads them takes them.
+    pub(crate) events: Option<Events>,
     pub(crate) sizes: Sizes,
 }
 
@@ -60,6 +63,10 @@ impl Tables {
             nat: typed(ebpf, maps::SNAT_V4_EXTERNAL)?,
             metrics: typed(ebpf, maps::METRICS)?,
             signals: typed(ebpf, maps::SIGNALS)?,
+            events: Some(Events {
+                ring: typed(ebpf, maps::EVENTS)?,
+                lost: typed(ebpf, maps::EVENTS_LOST)?,
+            }),
             sizes,
         })
     }

@@ -18,7 +18,7 @@ use crate::{namespace, sysctl};
 /// Where cgroup2 is mounted by an init that has not done so.
 const CGROUP2: &str = "/sys/fs/cgroup";
 /// What this program is also called, on nodes.
-const NAMES: [&str; 2] = ["cilium", "cilium-dbg"];
+const NAMES: [&str; 3] = ["cilium", "cilium-dbg", "hubble"];
 
 impl Machine {
     /// Makes what is missing; on a machine that has all of it, changes nothing.

@@ -166,7 +166,7 @@ fn write_folder(
         fs::write(path, text).map_err(fault)?;
     }
     if role.runs_pods() {
-        for name in ["cilium", "cilium-dbg"] {
+        for name in ["cilium", "cilium-dbg", "hubble"] {
             match symlink(&provider.options.labctl, folder.join("bin").join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(fault(error));

@@ -1,0 +1,1 @@
+//! The printer against lines of the original; flags against flows.

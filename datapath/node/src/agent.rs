@@ -38,7 +38,7 @@ pub use observed::{applied, observe};
 pub(crate) use pod::macs as pod_macs;
 pub(crate) use view::NodeView;
 
-use crate::api::{self, AttachMode, DeviceStatus, Request, Response, Status};
+use crate::api::{self, AttachMode, DeviceStatus, Request, Response, ServiceRecord, Status};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::datapath::{Contents, Datapath, Hook, Sizes};
 use crate::flows::NodeFlows;
@@ -178,6 +178,11 @@ impl Agent {
                 })
             }),
             Request::Conntrack => self.conntrack(),
+            Request::Services => self.with_datapath(|datapath| {
+                Ok(Response::Services {
+                    entries: ServiceRecord::all(&datapath.services.read()?),
+                })
+            }),
             Request::Metrics => self.with_datapath(|datapath| {
                 let entries = datapath
                     .tables

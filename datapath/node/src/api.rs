@@ -4,6 +4,7 @@
 mod client;
 mod flows;
 mod records;
+mod services;
 
 use std::net::Ipv4Addr;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use client::{Client, ClientError};
 pub use flows::{FlowStatus, FlowsEnd, FlowsRequest};
 pub use records::{CtRecord, FlowKey, MetricRecord, NatRecord};
+pub use services::ServiceRecord;
 
 /// File name of the agent's socket in the node's folder.
 pub const SOCKET: &str = "agent.sock";
@@ -47,6 +49,8 @@ pub enum Request {
     Flows(Box<FlowsRequest>),
     /// How many flows there are; answers [`Response::FlowStatus`].
     FlowStatus,
+    /// The maps of services; answers [`Response::Services`].
+    Services,
 }
 
 /// What the agent answers.
@@ -84,6 +88,11 @@ pub enum Response {
     },
     /// How many flows there are.
     FlowStatus(FlowStatus),
+    /// Services as the maps hold them.
+    Services {
+        /// By id and scope.
+        entries: Vec<ServiceRecord>,
+    },
     /// The request was not carried out.
     Failed {
         /// Why, as a fragment that fits after "failed to".

@@ -4,6 +4,7 @@
 
 mod columns;
 mod flows;
+mod services;
 mod tables;
 
 use std::ffi::OsString;
@@ -41,6 +42,14 @@ enum Command {
         /// Only print a one-line status message
         #[arg(long)]
         brief: bool,
+        /// Equivalent to all of --all-addresses --all-controllers --all-nodes
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// Manage services & loadbalancers
+    Service {
+        #[command(subcommand)]
+        command: List,
     },
     /// Direct access to local BPF maps
     Bpf {
@@ -68,6 +77,11 @@ enum Bpf {
     },
     /// ip-masq-agent CIDRs
     Ipmasq {
+        #[command(subcommand)]
+        command: List,
+    },
+    /// Load-balancing configuration
+    Lb {
         #[command(subcommand)]
         command: List,
     },
@@ -136,11 +150,21 @@ pub fn run(
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     let mut client = connect()?;
     match arguments.command {
-        Command::Status { brief: true } => {
+        Command::Status { brief: true, .. } => {
             client.status()?;
             Ok("OK\n".to_owned())
         }
-        Command::Status { brief: false } => Ok(tables::status(&client.status()?)),
+        Command::Status { verbose, .. } => {
+            let status = client.status()?;
+            let mut text = tables::status(&status);
+            if let (true, Some(state)) = (verbose, &status.applied) {
+                text.push_str(&services::details(state, &status.devices));
+            }
+            Ok(text)
+        }
+        Command::Service {
+            command: List::List,
+        } => Ok(services::list(&client.services()?)),
         Command::Endpoint {
             command: Endpoint::List,
         } => {
@@ -179,6 +203,9 @@ fn bpf(map: Bpf, client: &mut Client) -> Result<String, CiliumDbgError> {
         Bpf::Ipmasq {
             command: List::List,
         } => Ok(tables::ip_masq(&client.ip_masq()?)),
+        Bpf::Lb {
+            command: List::List,
+        } => Ok(services::maps(&client.services()?)),
         Bpf::Metrics {
             command: List::List,
         } => Ok(tables::metrics(&client.metrics()?)),

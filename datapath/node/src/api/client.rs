@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use lab_model::node_state::NodeState;
 
-use super::{CtRecord, MetricRecord, NatRecord, Request, Response, Status};
+use super::{CtRecord, MetricRecord, NatRecord, Request, Response, ServiceRecord, Status};
 
 /// How long an answer may take. Applying a document to a node waits for its
 /// pods to be ready, for at most ten seconds.
@@ -191,6 +191,17 @@ impl Client {
     pub fn metrics(&mut self) -> Result<Vec<MetricRecord>, ClientError> {
         match self.ask(&Request::Metrics)? {
             Response::Metrics { entries } => Ok(entries),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The maps of services.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn services(&mut self) -> Result<Vec<ServiceRecord>, ClientError> {
+        match self.ask(&Request::Services)? {
+            Response::Services { entries } => Ok(entries),
             _ => Err(ClientError::Mismatch),
         }
     }

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use lab_datapath_common::DropReason;
 use lab_model::node_state::{Masquerade, NodeState, Pod};
 
-use super::columns;
+use super::{columns, services};
 use crate::api::{AttachMode, MetricRecord, PodStatus, Status};
 
 /// Column of the values in `cilium-dbg status`: three blanks behind
@@ -25,6 +25,13 @@ pub(super) fn status(status: &Status) -> String {
     // Neither is there: the agent is given its document by labctl.
     line("KVStore:", "Disabled   ");
     line("Kubernetes:", "Disabled   ");
+    if let Some(state) = &status.applied {
+        let devices = &status.devices;
+        line(
+            "KubeProxyReplacement:",
+            &services::replacement(state, devices),
+        );
+    }
     let health = if status.applied.is_some() {
         "Ok"
     } else {

@@ -1,15 +1,16 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use lab_datapath_common::service::{flag, flag2, scope};
 use lab_model::node_state::{
     DatapathSettings, IpMasqAgent, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod,
-    PodDns, Workload,
+    PodDns, Protocol, Workload,
 };
 
 use super::*;
 use crate::api::{
     AttachMode, CtRecord, DeviceStatus, FlowKey, GarbageCollectionStatus, IpMasqAgentStatus,
-    MetricRecord, NatRecord, PodStatus, Status,
+    MetricRecord, NatRecord, PodStatus, ServiceRecord, Status,
 };
 
 fn state() -> NodeState {
@@ -89,6 +90,7 @@ fn status_has_the_originals_lines() {
             "\
 KVStore:                 Disabled   
 Kubernetes:              Disabled   
+KubeProxyReplacement:    True   [eth0, eth1]
 Cilium:                  Ok   labctl {version}
 IPAM:                    IPv4: 2/254 allocated from 10.244.0.0/24, 
 Routing:                 Network: Native   Host: BPF
@@ -98,6 +100,103 @@ Masquerading:            BPF   [eth0, eth1]   10.244.0.0/16  [IPv4: Enabled, IPv
 "
         )
     );
+}
+
+fn record(id: u16, address: [u8; 4], port: u16, protocol: Protocol) -> ServiceRecord {
+    ServiceRecord {
+        id,
+        address: address.into(),
+        port,
+        protocol,
+        scope: scope::EXT,
+        flags: 0,
+        flags2: 0,
+        backends: Vec::new(),
+    }
+}
+
+fn records() -> Vec<ServiceRecord> {
+    let webpod = vec![([10, 244, 1, 7].into(), 80), ([10, 244, 2, 9].into(), 80)];
+    let dns = vec![([172, 20, 0, 211].into(), 53)];
+    let node_port = flag::NODE_PORT | flag::ROUTABLE | flag::EXT_LOCAL_SCOPE;
+    vec![
+        ServiceRecord {
+            backends: webpod.clone(),
+            ..record(1, [10, 96, 54, 60], 80, Protocol::Tcp)
+        },
+        ServiceRecord {
+            flags: node_port,
+            flags2: flag2::TWO_SCOPES,
+            ..record(2, [0, 0, 0, 0], 30080, Protocol::Tcp)
+        },
+        ServiceRecord {
+            flags: node_port,
+            flags2: flag2::TWO_SCOPES,
+            scope: scope::INT,
+            backends: webpod,
+            ..record(2, [0, 0, 0, 0], 30080, Protocol::Tcp)
+        },
+        ServiceRecord {
+            flags2: flag2::LOCAL_REDIRECT,
+            backends: dns,
+            ..record(17, [10, 96, 0, 10], 53, Protocol::Udp)
+        },
+    ]
+}
+
+/// The line of the local redirect is the transcript's, in columns that a longer
+/// frontend makes wider.
+#[test]
+fn services_are_listed_in_the_originals_columns() {
+    let text = services::list(&records());
+    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines,
+        [
+            "ID   Frontend              Service Type    Backend",
+            "1    10.96.54.60:80/TCP    ClusterIP       1 => 10.244.1.7:80/TCP (active)",
+            "                                           2 => 10.244.2.9:80/TCP (active)",
+            "2    0.0.0.0:30080/TCP     NodePort",
+            "2    0.0.0.0:30080/TCP/i   NodePort        1 => 10.244.1.7:80/TCP (active)",
+            "                                           2 => 10.244.2.9:80/TCP (active)",
+            "17   10.96.0.10:53/UDP     LocalRedirect   1 => 172.20.0.211:53/UDP (active)",
+        ]
+    );
+}
+
+#[test]
+fn the_maps_of_services_are_listed_by_slot() {
+    let text = services::maps(&records());
+    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines,
+        [
+            "SERVICE ADDRESS           BACKEND ADDRESS (REVNAT_ID) (SLOT)",
+            "0.0.0.0:30080/TCP (0)     0.0.0.0:0 (2) (0) [NodePort, Local, two-scopes]",
+            "0.0.0.0:30080/TCP/i (0)   0.0.0.0:0 (2) (0) [NodePort, Local, two-scopes]",
+            "0.0.0.0:30080/TCP/i (1)   10.244.1.7:80/TCP (2) (1)",
+            "0.0.0.0:30080/TCP/i (2)   10.244.2.9:80/TCP (2) (2)",
+            "10.96.0.10:53/UDP (0)     0.0.0.0:0 (17) (0) [LocalRedirect, non-routable]",
+            "10.96.0.10:53/UDP (1)     172.20.0.211:53/UDP (17) (1)",
+            "10.96.54.60:80/TCP (0)    0.0.0.0:0 (1) (0) [ClusterIP, non-routable]",
+            "10.96.54.60:80/TCP (1)    10.244.1.7:80/TCP (1) (1)",
+            "10.96.54.60:80/TCP (2)    10.244.2.9:80/TCP (1) (2)",
+        ]
+    );
+}
+
+#[test]
+fn verbose_status_has_the_replacements_details() {
+    let mut status = applied(state());
+    status.devices[1].address = Some(Ipv4Addr::new(192, 168, 10, 100));
+    let text = services::details(&state(), &status.devices);
+    for line in [
+        "  Status:               True",
+        "  Devices:              eth0, eth1   192.168.10.100 (Direct Routing)",
+        "  - NodePort:       Enabled (Range: 30000-32767) ",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{text}");
+    }
 }
 
 #[test]

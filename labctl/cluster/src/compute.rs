@@ -21,11 +21,11 @@ use crate::faults::{
 };
 use crate::identity::{self, identities, security_labels};
 use crate::ipam::{IpamError, pod_cidrs};
-use crate::names::{lxc_interface, pod_names, template_hash};
+use crate::names::{daemon_pod_name, lxc_interface, pod_names, template_hash};
 use crate::object::{Kind, Object, PodTemplate};
 use crate::placement::{Placement, Wanted, cilium_host};
 use crate::selector::Labels;
-use crate::services::{self, RunningPod, services_of};
+use crate::services::{self, Portals, RunningPod, services_of};
 
 /// Address of the cluster DNS service: the tenth of kubeadm's service range.
 const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -85,12 +85,14 @@ pub fn compute(
             .iter()
             .filter_map(|object| too_many_replicas(&nodes, object)),
     );
-    let node_ports = lab.values.node_port.range;
-    let given = services::allocate(&services, node_ports, previous, &mut faults);
+    let given = services::allocate(lab, &services, &sorted, previous, &mut faults);
     faults.or(())?;
 
     let mut faults = Diagnostics::new();
-    let runs: Vec<PodRun<'_>> = sorted.iter().flat_map(|object| pod_runs(object)).collect();
+    let runs: Vec<PodRun<'_>> = sorted
+        .iter()
+        .flat_map(|object| pod_runs(lab, object))
+        .collect();
     faults.extend(name_clashes(&runs));
     let pods = place_all(lab, &nodes, &runs, previous, &mut faults);
     let label_sets = runs.iter().map(|run| run.security_labels.clone()).collect();
@@ -109,8 +111,8 @@ pub fn compute(
         .iter()
         .filter_map(|run| running_pod(run, &allocations))
         .collect();
-    let services = services::resolve(&services, &allocations.services, &running);
-    Ok(assemble(lab, &runs, services, allocations))
+    let portals = Portals::new(lab, &sorted, &services, &allocations, &running);
+    Ok(assemble(lab, &runs, portals, allocations))
 }
 
 /// A pod that an object asks for.
@@ -132,21 +134,35 @@ impl PodRun<'_> {
 }
 
 /// The pods that an object asks for, oldest first.
-fn pod_runs(object: &Object) -> Vec<PodRun<'_>> {
+fn pod_runs<'a>(lab: &'a Lab, object: &'a Object) -> Vec<PodRun<'a>> {
     let Some(template) = object.template() else {
         return Vec::new();
     };
     let mut labels = template.labels.clone();
-    let (names, owner) = match object.kind {
+    let bound = template.node_name.as_deref();
+    let (pods, owner): (Vec<(String, Option<&str>)>, _) = match object.kind {
         Kind::Deployment { replicas, .. } => {
             let hash = template_hash(&template.canonical);
             labels.insert("pod-template-hash".to_owned(), hash.clone());
             let names = pod_names(&object.namespace, &object.name, &hash, replicas);
-            (names, Some(object.key()))
+            let pods = names.into_iter().map(|name| (name, bound));
+            (pods.collect(), Some(object.key()))
         }
-        _ => (vec![object.name.clone()], None),
+        Kind::DaemonSet(_) => {
+            let nodes = lab.cluster_nodes().map(|node| node.name.as_str());
+            let pods = nodes
+                .filter(|node| bound.is_none_or(|bound| bound == *node))
+                .map(|node| {
+                    (
+                        daemon_pod_name(&object.namespace, &object.name, node),
+                        Some(node),
+                    )
+                });
+            (pods.collect(), Some(object.key()))
+        }
+        _ => (vec![(object.name.clone(), bound)], None),
     };
-    let run = |name: String| PodRun {
+    let run = |(name, node_name): (String, _)| PodRun {
         object,
         template,
         wanted: Wanted {
@@ -154,13 +170,13 @@ fn pod_runs(object: &Object) -> Vec<PodRun<'_>> {
             key: format!("{}/{name}", object.namespace),
             owner: owner.clone(),
             labels: labels.clone(),
-            node_name: template.node_name.as_deref(),
+            node_name,
             anti_affinity: &template.anti_affinity,
         },
         security_labels: security_labels(&object.namespace, &template.service_account, &labels),
         name,
     };
-    names.into_iter().map(run).collect()
+    pods.into_iter().map(run).collect()
 }
 
 /// podCIDR and `cilium_host` of every cluster node.
@@ -235,7 +251,7 @@ fn place_all(
 fn assemble(
     lab: &Lab,
     runs: &[PodRun<'_>],
-    services: Vec<Service>,
+    mut portals: Portals,
     allocations: Allocations,
 ) -> Cluster {
     let mut pods = Vec::with_capacity(runs.len());
@@ -283,9 +299,9 @@ fn assemble(
             pods,
             remote_pods: elsewhere.cloned().collect(),
             identities: identities.clone(),
-            services: services.clone(),
-            redirects: Vec::new(),
-            announcements: Vec::new(),
+            services: portals.services.clone(),
+            redirects: portals.redirects.remove(&this.name).unwrap_or_default(),
+            announcements: portals.announcements.clone(),
             dns: pod_dns(),
             datapath: datapath_settings(lab, this.pod_cidr),
         };
@@ -295,7 +311,7 @@ fn assemble(
         allocations,
         node_states,
         pods,
-        services,
+        services: portals.services,
     }
 }
 

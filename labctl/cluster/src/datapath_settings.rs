@@ -109,7 +109,7 @@ const fn flows(values: &Values) -> FlowSettings {
 
 /// The managed devices: those named, else every interface that nodes have, as
 /// Cilium finds them: `eth0` where the lab has an outside, and `eth1`.
-fn devices(lab: &Lab) -> Vec<String> {
+pub(crate) fn devices(lab: &Lab) -> Vec<String> {
     if !lab.values.devices.is_empty() {
         return lab.values.devices.clone();
     }

@@ -27,6 +27,7 @@ pub use compute::{Cluster, PodPlacement, compute};
 pub use datapath_settings::DEFAULT_MAP_ENTRIES;
 pub use manifest::parse;
 pub use object::{
-    ClusterIp, Kind, NamedPort, Object, Origin, PodTemplate, PortSpec, ServiceSpec, ServiceType,
-    TargetPort, Written,
+    ClusterIp, Kind, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, NamedPort,
+    Object, Origin, PodTemplate, PortSpec, RedirectFrontend, RedirectPort, ServiceSpec,
+    ServiceType, TargetPort, Written,
 };

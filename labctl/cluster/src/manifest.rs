@@ -10,26 +10,29 @@ use lab_model::document::{At, Document};
 use crate::object::Object;
 
 /// Kinds that labctl obeys, with their `apiVersion`.
-const KINDS: [(&str, &str); 4] = [
-    ("Pod", "v1"),
-    ("Deployment", "apps/v1"),
-    ("Service", "v1"),
-    ("List", "v1"),
+const KINDS: [(&str, &[&str]); 8] = [
+    ("Pod", &["v1"]),
+    ("Deployment", &["apps/v1"]),
+    ("DaemonSet", &["apps/v1"]),
+    ("Service", &["v1"]),
+    ("CiliumLocalRedirectPolicy", &["cilium.io/v2"]),
+    (
+        "CiliumLoadBalancerIPPool",
+        &["cilium.io/v2", "cilium.io/v2alpha1"],
+    ),
+    ("CiliumL2AnnouncementPolicy", &["cilium.io/v2alpha1"]),
+    ("List", &["v1"]),
 ];
 
 /// Other kinds that manifests often have, to tell "not available yet" from a
 /// misspelt kind.
-const OTHER_KINDS: [&str; 24] = [
+const OTHER_KINDS: [&str; 20] = [
     "CiliumClusterwideNetworkPolicy",
-    "CiliumL2AnnouncementPolicy",
-    "CiliumLoadBalancerIPPool",
-    "CiliumLocalRedirectPolicy",
     "CiliumNetworkPolicy",
     "ClusterRole",
     "ClusterRoleBinding",
     "ConfigMap",
     "CronJob",
-    "DaemonSet",
     "EndpointSlice",
     "Endpoints",
     "Gateway",
@@ -80,7 +83,11 @@ fn read(document: &Document, objects: &mut Vec<Object>, faults: &mut Diagnostics
             return;
         }
         Ok("Pod") => convert::pod(document),
+        Ok("DaemonSet") => convert::daemon_set(document),
         Ok("Service") => convert::service(document),
+        Ok("CiliumLocalRedirectPolicy") => convert::local_redirect_policy(document),
+        Ok("CiliumLoadBalancerIPPool") => convert::load_balancer_ip_pool(document),
+        Ok("CiliumL2AnnouncementPolicy") => convert::l2_announcement_policy(document),
         Ok(_) => convert::deployment(document),
         Err(fault) => Err(fault.into()),
     };
@@ -99,20 +106,20 @@ fn kind<'a>(at: &At<'a>) -> Result<&'a str, Diagnostic> {
             .fault("the object has no kind")
             .with_help(help));
     };
-    let Some((_, version)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+    let Some((_, versions)) = KINDS.iter().find(|(known, _)| *known == kind) else {
         return Err(unknown_kind(&at.key("kind"), kind));
     };
     match at.key("apiVersion").as_str() {
-        Some(given) if given == *version => Ok(kind),
+        Some(given) if versions.contains(&given) => Ok(kind),
         Some(given) => {
             let message = format!("a {kind} cannot have the apiVersion `{given}`");
             Err(at
                 .key("apiVersion")
                 .fault(message)
-                .with_help(format!("write `{version}`")))
+                .with_help(format!("write `{}`", versions[0])))
         }
         None => {
-            let help = format!("write `apiVersion: {version}`");
+            let help = format!("write `apiVersion: {}`", versions[0]);
             Err(at
                 .key("kind")
                 .fault(format!("the {kind} has no apiVersion"))

@@ -120,6 +120,14 @@ pub(crate) fn pod_names(
     names
 }
 
+/// The name of a `DaemonSet`'s pod on a node: `NAME-xxxxx`.
+pub(crate) fn daemon_pod_name(namespace: &str, daemon_set: &str, node: &str) -> String {
+    // Cut by bytes: a DaemonSet's name is ASCII once it has been accepted.
+    let base: String = daemon_set.chars().take(MAX_GENERATED_BASE - 1).collect();
+    let hash = hash64("pod-name", &[namespace, daemon_set, node]);
+    format!("{base}-{}", suffix(hash))
+}
+
 fn suffix(mut hash: u64) -> String {
     (0..SUFFIX_LENGTH)
         .map(|_| {

@@ -1,5 +1,6 @@
 //! The API objects that labctl obeys, checked, with where each was written.
 
+mod cilium;
 mod service;
 
 use std::ops::Range;
@@ -8,6 +9,9 @@ use std::sync::Arc;
 use lab_model::diagnostic::{Diagnostic, Source};
 use lab_model::node_state::{Protocol, Workload};
 
+pub use cilium::{
+    L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, RedirectFrontend, RedirectPort,
+};
 pub use service::{ClusterIp, PortSpec, ServiceSpec, ServiceType, TargetPort};
 
 use crate::selector::{Labels, Selector};
@@ -15,7 +19,7 @@ use crate::selector::{Labels, Selector};
 /// An API object out of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Kubernetes namespace.
+    /// Kubernetes namespace; empty for objects that belong to none.
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
@@ -39,8 +43,16 @@ pub enum Kind {
         /// `spec.template`
         template: PodTemplate,
     },
+    /// `apps/v1`: a pod on every node.
+    DaemonSet(PodTemplate),
     /// `v1`
     Service(ServiceSpec),
+    /// `cilium.io/v2`
+    LocalRedirectPolicy(LocalRedirectPolicy),
+    /// `cilium.io/v2` and `cilium.io/v2alpha1`
+    LoadBalancerIpPool(LoadBalancerIpPool),
+    /// `cilium.io/v2alpha1`
+    L2AnnouncementPolicy(L2AnnouncementPolicy),
 }
 
 impl Kind {
@@ -50,7 +62,11 @@ impl Kind {
         match self {
             Self::Pod(_) => "Pod",
             Self::Deployment { .. } => "Deployment",
+            Self::DaemonSet(_) => "DaemonSet",
             Self::Service(_) => "Service",
+            Self::LocalRedirectPolicy(_) => "CiliumLocalRedirectPolicy",
+            Self::LoadBalancerIpPool(_) => "CiliumLoadBalancerIPPool",
+            Self::L2AnnouncementPolicy(_) => "CiliumL2AnnouncementPolicy",
         }
     }
 }
@@ -113,14 +129,19 @@ impl Object {
     #[must_use]
     pub const fn template(&self) -> Option<&PodTemplate> {
         match &self.kind {
-            Kind::Pod(template) | Kind::Deployment { template, .. } => Some(template),
-            Kind::Service(_) => None,
+            Kind::Pod(template) | Kind::Deployment { template, .. } | Kind::DaemonSet(template) => {
+                Some(template)
+            }
+            _ => None,
         }
     }
 
-    /// `namespace/name`.
+    /// `namespace/name`; the name alone for objects that belong to no namespace.
     #[must_use]
     pub fn key(&self) -> String {
+        if self.namespace.is_empty() {
+            return self.name.clone();
+        }
         format!("{}/{}", self.namespace, self.name)
     }
 

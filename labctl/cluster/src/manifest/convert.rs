@@ -1,6 +1,7 @@
 //! What is read to what is meant: names and labels that Kubernetes would accept,
 //! selectors that select, images that labctl has.
 
+mod cilium;
 mod service;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::document::{At, Document};
 use lab_model::node_state::Protocol;
 
+pub(super) use cilium::{l2_announcement_policy, load_balancer_ip_pool, local_redirect_policy};
 pub(super) use service::service;
 
 use super::kubernetes::{
@@ -57,47 +59,73 @@ pub(super) fn pod(document: &Document) -> Result<Object, Diagnostics> {
 
 /// A Deployment.
 pub(super) fn deployment(document: &Document) -> Result<Object, Diagnostics> {
-    let (deployment, mut faults) = document.read_partial::<kubernetes::Deployment>()?;
+    let (deployment, faults) = document.read_partial::<kubernetes::Deployment>()?;
+    let spec = deployment.spec;
+    let replicas = spec.replicas.unwrap_or(1);
+    let set = PodSet {
+        metadata: deployment.metadata,
+        selector: spec.selector,
+        template: spec.template,
+    };
+    pod_set(document, set, faults, |template| Kind::Deployment {
+        replicas,
+        template,
+    })
+}
+
+/// A DaemonSet.
+pub(super) fn daemon_set(document: &Document) -> Result<Object, Diagnostics> {
+    let (daemon_set, faults) = document.read_partial::<kubernetes::DaemonSet>()?;
+    let set = PodSet {
+        metadata: daemon_set.metadata,
+        selector: daemon_set.spec.selector,
+        template: daemon_set.spec.template,
+    };
+    pod_set(document, set, faults, Kind::DaemonSet)
+}
+
+/// What Deployments and DaemonSets have in common.
+struct PodSet {
+    metadata: ObjectMeta,
+    selector: LabelSelector,
+    template: kubernetes::PodTemplateSpec,
+}
+
+fn pod_set(
+    document: &Document,
+    set: PodSet,
+    mut faults: Diagnostics,
+    kind: impl FnOnce(PodTemplate) -> Kind,
+) -> Result<Object, Diagnostics> {
     let whole = faults.is_empty();
     let at = document.at();
-    let spec = &deployment.spec;
-    let namespace = metadata(&deployment.metadata, &at.key("metadata"), &mut faults);
+    let namespace = metadata(&set.metadata, &at.key("metadata"), &mut faults);
     let own_labels_at = at.key("metadata").key("labels");
-    let own_labels = labels(
-        deployment.metadata.labels.as_ref(),
-        &own_labels_at,
-        &mut faults,
-    );
+    let own_labels = labels(set.metadata.labels.as_ref(), &own_labels_at, &mut faults);
 
     let template_at = at.key("spec").key("template");
     let labels_at = template_at.key("metadata").key("labels");
-    let labels = labels(
-        spec.template.metadata.labels.as_ref(),
-        &labels_at,
-        &mut faults,
-    );
+    let given = set.template.metadata.labels.as_ref();
+    let labels = labels(given, &labels_at, &mut faults);
     let selector_at = at.key("spec").key("selector");
-    let selector = selector(&spec.selector, &selector_at, &mut faults);
+    let selector = selector(&set.selector, &selector_at, &mut faults);
     if whole {
         // Otherwise what does not match may have been left out for its own faults.
         faults.extend(mismatch(&selector, &labels, &selector_at, &labels_at));
     }
-    let template = template(labels, &spec.template.spec, &template_at, &mut faults);
+    let template = template(labels, &set.template.spec, &template_at, &mut faults);
     let origin = origin(document, &template_at.key("spec"));
     let template = faults.or(template)?.expect(TEMPLATE_MADE);
     Ok(Object {
         namespace,
-        name: deployment.metadata.name,
+        name: set.metadata.name,
         labels: own_labels,
-        kind: Kind::Deployment {
-            replicas: spec.replicas.unwrap_or(1),
-            template,
-        },
+        kind: kind(template),
         origin,
     })
 }
 
-/// A Deployment whose selector doesn't select its own pods.
+/// A selector that doesn't select its object's own pods.
 fn mismatch(
     selector: &Selector,
     labels: &Labels,
@@ -117,7 +145,7 @@ fn mismatch(
     }
     let fault = selector_at
         .key_fault("the selector does not match the template's labels")
-        .with_label("the Deployment would never find its own pods");
+        .with_label("the object would never find its own pods");
     Some(fault.with_related(labels_at.key_span(), "the labels"))
 }
 

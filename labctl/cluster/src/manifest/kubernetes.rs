@@ -5,6 +5,7 @@
 //! lab behaves the same with and without them; `not_yet` would make a
 //! difference, and are refused by name. Anything else is misspelt.
 
+mod cilium;
 mod service;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,10 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(super) use cilium::{
+    Block, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, PortInfo, PortProtocol,
+    RedirectFrontend, YesNo,
+};
 pub(super) use service::{
     IntOrString, Service, ServicePort, ServiceSpec, ServiceType, SessionAffinity, TrafficPolicy,
 };
@@ -48,6 +53,14 @@ pub(super) struct Pod {
 pub(super) struct Deployment {
     pub(super) metadata: ObjectMeta,
     pub(super) spec: DeploymentSpec,
+}
+
+/// `apps/v1` DaemonSet.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(transform = object_fields)]
+pub(super) struct DaemonSet {
+    pub(super) metadata: ObjectMeta,
+    pub(super) spec: DaemonSetSpec,
 }
 
 fn object_fields(schema: &mut Schema) {
@@ -102,6 +115,18 @@ pub(super) struct DeploymentSpec {
     pub(super) replicas: Option<u32>,
     pub(super) selector: LabelSelector,
     pub(super) template: PodTemplateSpec,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(transform = daemon_set_spec_fields)]
+pub(super) struct DaemonSetSpec {
+    pub(super) selector: LabelSelector,
+    pub(super) template: PodTemplateSpec,
+}
+
+fn daemon_set_spec_fields(schema: &mut Schema) {
+    let without_effect = ["minReadySeconds", "revisionHistoryLimit", "updateStrategy"];
+    fields(schema, &without_effect, &[]);
 }
 
 fn deployment_spec_fields(schema: &mut Schema) {

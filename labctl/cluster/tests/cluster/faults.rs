@@ -72,7 +72,7 @@ error: kind `ConfigMap` is not available yet
 2 | kind: ConfigMap
   |       ^^^^^^^^^
   |
-  = help: labctl has Pod, Deployment, Service, List
+  = help: labctl has Pod, Deployment, DaemonSet, Service, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
 
 error: `Curl_Pod` cannot be the name of an object
  --> lab.yaml:9:9
@@ -102,7 +102,7 @@ error: the selector does not match the template's labels
   --> lab.yaml:22:3
    |
 22 |   selector:
-   |   ^^^^^^^^ the Deployment would never find its own pods
+   |   ^^^^^^^^ the object would never find its own pods
 ...
 27 |       labels:
    |       ------ the labels
@@ -216,7 +216,7 @@ error: the object has no kind
 8 | metadata: {name: x}
   | ^^^^^^^^^^^^^^^^^^^
   |
-  = help: every object has an apiVersion and a kind: Pod, Deployment, Service, List
+  = help: every object has an apiVersion and a kind: Pod, Deployment, DaemonSet, Service, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
 
 error: `spec.replicas` must be between 0 and 2147483647, not -1
   --> lab.yaml:14:13
@@ -469,7 +469,7 @@ error: kind `ConfigMap` is not available yet
 6 |   kind: ConfigMap
   |         ^^^^^^^^^
   |
-  = help: labctl has Pod, Deployment, Service, List
+  = help: labctl has Pod, Deployment, DaemonSet, Service, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
 
 error: unknown key `imge` in `spec.containers[0]`
   --> lab.yaml:11:44

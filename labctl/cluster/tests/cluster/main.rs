@@ -1,5 +1,6 @@
 //! Manifests in, `NodeState`s and diagnostics out.
 
+mod cilium;
 mod faults;
 mod properties;
 mod services;

@@ -42,6 +42,7 @@ use crate::api::{self, AttachMode, DeviceStatus, Request, Response, ServiceRecor
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::datapath::{Contents, Datapath, Hook, Sizes};
 use crate::flows::NodeFlows;
+use crate::iptables::{self, Iptables};
 use crate::netlink::Netlink;
 use crate::node_mounts::NODE_NETNS_FOLDER;
 use collection::Collector;
@@ -125,6 +126,7 @@ struct Agent {
     pods: Pods,
     datapath: Option<Datapath>,
     masquerade: MasqueradeConfig,
+    iptables: Iptables,
     collector: Collector,
     flows: NodeFlows,
 }
@@ -145,6 +147,7 @@ impl Agent {
             pods,
             datapath: None,
             masquerade,
+            iptables: Iptables::default(),
             collector: Collector::new(std::time::Instant::now()),
             flows: NodeFlows::default(),
             options,
@@ -225,6 +228,8 @@ impl Agent {
         laps.lap("network");
         self.reconcile_datapath(&state, &view)?;
         laps.lap("datapath");
+        self.iptables.apply(iptables::wanted(&state, &view))?;
+        laps.lap("iptables");
         self.pods.start(&state)?;
         self.configure_flows(&state, &view);
         laps.lap("workloads");
@@ -274,6 +279,7 @@ impl Agent {
             self.masquerade
                 .difference(state.datapath.ip_masq_agent.as_ref()),
         );
+        differences.extend(self.iptables.differences()?);
         if let Some(datapath) = &mut self.datapath {
             let contents = Contents::new(state, &view, self.masquerade.cidrs());
             differences.extend(datapath.tables.differences(&contents)?);

@@ -17,6 +17,7 @@ pub mod flows;
 pub mod gc;
 pub mod hubble;
 pub mod ip_masq_agent;
+pub mod iptables;
 pub mod machine;
 pub mod namespace;
 pub mod netlink;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cgroup::CgroupError;
 use crate::datapath::DatapathError;
+use crate::iptables::IptablesError;
 use crate::namespace::NamespaceError;
 use crate::netlink::NetlinkError;
 use crate::process::SpawnError;
@@ -96,6 +97,9 @@ pub enum AgentError {
     /// Kernel settings.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    /// Rules of iptables.
+    #[error(transparent)]
+    Iptables(#[from] IptablesError),
     /// Programs and maps.
     #[error(transparent)]
     Datapath(#[from] DatapathError),

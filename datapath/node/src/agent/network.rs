@@ -15,6 +15,7 @@ use lab_model::node_state::{NodeState, Pod};
 
 use super::pods::Pods;
 use super::{AgentError, NodeView, pod};
+use crate::iptables;
 use crate::netlink::{LinkChange, LinkEnd, Netlink, NetlinkError, Request, Route, Scope, protocol};
 use crate::sysctl;
 
@@ -68,7 +69,7 @@ pub(super) fn reconcile(
         node_repairs(state, view, |pod| pods.netns(pod))
     })?;
     peers::warn_of_unreachable(state, &view);
-    for (name, value) in settings(&view) {
+    for (name, value) in settings(state, &view) {
         sysctl::set(&name, value)?;
     }
     let mtu = Mtu::of(state, &view);
@@ -100,7 +101,7 @@ pub(super) fn differences(
     let view = NodeView::read(netlink)?;
     let repairs = node_repairs(state, &view, |pod| pods.netns(pod));
     let mut reasons: Vec<_> = repairs.into_iter().map(|repair| repair.why).collect();
-    for (name, value) in settings(&view) {
+    for (name, value) in settings(state, &view) {
         if sysctl::get(&name).is_ok_and(|present| present != value) {
             reasons.push(format!("{name} is not {value}"));
         }
@@ -156,7 +157,7 @@ fn settle<'fd>(
 
 /// What a node forwards needs: packets of pods come in on one interface and
 /// their answers on another, which strict reverse path filtering would drop.
-fn settings(view: &NodeView) -> Vec<(String, &'static str)> {
+fn settings(state: &NodeState, view: &NodeView) -> Vec<(String, &'static str)> {
     let filter = |name: &str| format!("net.ipv4.conf.{}.rp_filter", name.replace('.', "/"));
     let mut settings = vec![
         ("net.ipv4.ip_forward".to_owned(), "1"),
@@ -164,6 +165,12 @@ fn settings(view: &NodeView) -> Vec<(String, &'static str)> {
         (filter("default"), "0"),
     ];
     settings.extend(view.links.iter().map(|link| (filter(&link.name), "0")));
+    let for_iptables = iptables::sysctls(&state.datapath);
+    settings.extend(
+        for_iptables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
     settings
 }
 

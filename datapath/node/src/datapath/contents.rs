@@ -13,6 +13,7 @@ use lab_model::node_state::{Aggregation, DatapathSettings, Masquerade, NodeState
 use crate::agent::NodeView;
 use crate::agent::network::{self, Mtu};
 use crate::agent::pod_macs;
+use crate::iptables;
 
 /// The contents of every map that the agent writes.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +59,7 @@ fn settings(state: &NodeState, view: &NodeView) -> Settings {
         settings::flag::FRAGMENT_TRACKING,
     );
     set(
-        datapath.host_legacy_routing,
+        datapath.host_legacy_routing || iptables::needs_stack(datapath),
         settings::flag::HOST_LEGACY_ROUTING,
     );
     set(tunnel.is_some(), settings::flag::TUNNEL);

@@ -7,6 +7,7 @@ use super::api::Owner;
 use crate::api::ClientError;
 use crate::cgroup::CgroupError;
 use crate::datapath::DatapathError;
+use crate::iptables::IptablesError;
 use crate::namespace::NamespaceError;
 use crate::netlink::NetlinkError;
 use crate::process::SpawnError;
@@ -132,6 +133,9 @@ pub enum MachineError {
     /// A process that did not start.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// Rules of iptables.
+    #[error(transparent)]
+    Iptables(#[from] IptablesError),
     /// Programs or maps that stay.
     #[error(transparent)]
     Datapath(#[from] DatapathError),

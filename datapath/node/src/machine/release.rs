@@ -19,7 +19,7 @@ use super::{MachineError, base, files, systemd};
 use crate::netlink::{Netlink, NetlinkError, Request, Route, protocol};
 use crate::node_mounts::NODE_NETNS_FOLDER;
 use crate::node_network::{Interfaces, Snapshot};
-use crate::{datapath, namespace, sysctl};
+use crate::{datapath, iptables, namespace, sysctl};
 
 /// Removes everything of labctl from this machine: of the lab of `owner`, or,
 /// without one, whosever it is. On a machine that has nothing, does nothing.
@@ -68,6 +68,7 @@ impl Release {
         self.attempt("programs and maps", || {
             Ok(datapath::remove(Path::new(super::places::BPFFS))?)
         });
+        self.attempt("rules of iptables", || Ok(iptables::remove()?));
         self.attempt("network namespaces of pods", pod_namespaces);
         self.network();
         self.settings();

@@ -31,7 +31,7 @@ const NLMSG_DONE: u16 = 3;
 const DUMP_ATTEMPTS: u32 = 16;
 
 /// An interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Index, unique in the namespace.
     pub index: u32,

@@ -188,6 +188,11 @@ pub trait Maps {
     /// Wakes the agent's garbage collection.
     fn signal_nat_fill_up(&self);
 
+    /// Calls [`trace::report`](crate::trace::report), of which the arguments are. In the kernel it
+    /// is a function that is verified once and for itself: it is big, the same at every point
+    /// that packets pass, and would be walked again on each way to one of them.
+    fn report(&self, source: Address, destination: Address, what: u32, ifindex: u32);
+
     /// Sends the agent an event about this packet: `fill` says what, time, length and
     /// head are added. Without room it is lost, and counted.
     fn event(&self, fill: impl FnOnce(&mut Event));

@@ -182,7 +182,7 @@ pub fn passes<K: Kernel>(
         return;
     }
     let what = u32::from(kind::TRACE) | (point as u32) << 8 | u32::from(tracked.reason()) << 16;
-    report(k, source, destination, what, ifindex);
+    k.report(source, destination, what, ifindex);
 }
 
 /// Reports a dropped packet.
@@ -199,7 +199,7 @@ pub fn dropped<K: Kernel>(k: &K, reason: DropReason, is_egress: bool) {
         | u32::from(reason.code()) << 8
         | u32::from(reason::UNKNOWN) << 16
         | u32::from(is_egress) << 24;
-    report(k, source, destination, what, k.ifindex());
+    k.report(source, destination, what, k.ifindex());
 }
 
 /// Notes for `cil_to_netdev` what conntrack said of a pod's packet.
@@ -217,11 +217,11 @@ pub fn carried<K: Kernel>(k: &K) -> Option<Tracked> {
     (note & carried::VALID != 0).then(|| Tracked::from_bits((note & carried::MASK) as u8))
 }
 
-/// A subprogram: it is rare, big, and the same at every point. `what` is the kind, the
-/// detail, the reason, and whether the packet leaves a pod, in that order from the lowest
-/// byte; a subprogram takes five arguments.
-#[inline(never)]
-fn report<K: Kernel>(k: &K, source: Address, destination: Address, what: u32, ifindex: u32) {
+/// What [`Maps::report`](crate::kernel::Maps::report) does. `what` is the kind, the detail, the
+/// reason, and whether the packet leaves a pod, in that order from the lowest byte: a function
+/// of the kernel's takes five arguments.
+#[inline(always)]
+pub fn report<K: Kernel>(k: &K, source: Address, destination: Address, what: u32, ifindex: u32) {
     let [kind, detail, reason, is_egress] = what.to_le_bytes();
     let from = k.endpoint(source);
     let to = k.endpoint(destination);

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::mem;
 
 use aya_ebpf::bindings::{
-    BPF_ANY, BPF_F_INGRESS, BPF_NOEXIST, bpf_fib_lookup, bpf_redir_neigh,
+    __sk_buff, BPF_ANY, BPF_F_INGRESS, BPF_NOEXIST, bpf_fib_lookup, bpf_redir_neigh,
     bpf_redir_neigh__bindgen_ty_1,
 };
 use aya_ebpf::btf_maps::LruHashMap;
@@ -139,6 +139,23 @@ fn update<R, const N: usize>(
     // the same entry; every field is an aligned word, so none is ever seen torn.
     map.get_ptr_mut(key)
         .map(|entry| change(unsafe { &mut *entry }))
+}
+
+/// A global function, as BTF calls it: the verifier walks it once in each program, knowing
+/// nothing of its arguments but their types. Addresses are in network byte order.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lab_report(
+    context: *mut __sk_buff,
+    source: u32,
+    destination: u32,
+    what: u32,
+    ifindex: u32,
+) -> i32 {
+    let skb = Skb { skb: context };
+    let (source, destination) = (Address::from_be(source), Address::from_be(destination));
+    trace::report(&skb, source, destination, what, ifindex);
+    0
 }
 
 /// One turn of `bpf_loop`: 1 ends it.
@@ -295,6 +312,11 @@ impl Maps for Skb {
     fn signal_nat_fill_up(&self) {
         // A full buffer means that the agent already has signals to read.
         let _ = maps::SIGNALS.output(SIGNAL_NAT_FILL_UP, 0);
+    }
+
+    #[inline(always)]
+    fn report(&self, source: Address, destination: Address, what: u32, ifindex: u32) {
+        lab_report(self.skb, source.to_be(), destination.to_be(), what, ifindex);
     }
 
     #[inline(always)]

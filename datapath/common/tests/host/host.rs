@@ -339,6 +339,10 @@ impl Maps for Host<'_> {
         self.node.signals.set(self.node.signals.get() + 1);
     }
 
+    fn report(&self, source: Address, destination: Address, what: u32, ifindex: u32) {
+        lab_datapath_common::trace::report(self, source, destination, what, ifindex);
+    }
+
     fn event(&self, fill: impl FnOnce(&mut Event)) {
         let mut event = Event::default();
         fill(&mut event);

@@ -15,7 +15,7 @@ mod error;
 mod event_loop;
 mod files;
 mod flow_tables;
-mod log;
+pub(crate) mod log;
 mod masquerade_config;
 pub(crate) mod network;
 mod observed;
@@ -43,6 +43,7 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::datapath::{Contents, Datapath, Hook, Sizes};
 use crate::flows::NodeFlows;
 use crate::iptables::{self, Iptables};
+use crate::l2::{self, Announcer};
 use crate::netlink::Netlink;
 use crate::node_mounts::NODE_NETNS_FOLDER;
 use collection::Collector;
@@ -129,6 +130,7 @@ struct Agent {
     iptables: Iptables,
     collector: Collector,
     flows: NodeFlows,
+    announcer: Announcer,
 }
 
 impl Agent {
@@ -150,6 +152,7 @@ impl Agent {
             iptables: Iptables::default(),
             collector: Collector::new(std::time::Instant::now()),
             flows: NodeFlows::default(),
+            announcer: Announcer::default(),
             options,
         })
     }
@@ -227,6 +230,9 @@ impl Agent {
         let view = network::reconcile(&mut self.netlink, &state, &mut self.pods)?;
         laps.lap("network");
         self.reconcile_datapath(&state, &view)?;
+        let pin = Datapath::l2_responder(&self.options.bpffs);
+        self.announcer
+            .configure(l2::Config::new(&state, &view, pin));
         laps.lap("datapath");
         self.iptables.apply(iptables::wanted(&state, &view))?;
         laps.lap("iptables");

@@ -263,6 +263,11 @@ impl Datapath {
             .unwrap_or_default()
     }
 
+    /// The pin of `cilium_l2_responder_v4` in `bpffs`, which the announcer opens for itself.
+    pub(crate) fn l2_responder(bpffs: &Path) -> PathBuf {
+        bpffs.join(FOLDER).join(maps::L2_RESPONDER_V4)
+    }
+
     /// Whether the maps have these sizes.
     pub(crate) fn has(&self, sizes: Sizes) -> bool {
         self.sizes == sizes

@@ -18,6 +18,7 @@ pub mod gc;
 pub mod hubble;
 pub mod ip_masq_agent;
 pub mod iptables;
+mod l2;
 pub mod machine;
 pub mod namespace;
 pub mod netlink;

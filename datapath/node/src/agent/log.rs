@@ -6,12 +6,12 @@ use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Something happened.
-pub(super) fn info(message: Arguments<'_>) {
+pub(crate) fn info(message: Arguments<'_>) {
     line("info", message);
 }
 
 /// Something went wrong, and the agent goes on.
-pub(super) fn warn(message: Arguments<'_>) {
+pub(crate) fn warn(message: Arguments<'_>) {
     line("warning", message);
 }
 

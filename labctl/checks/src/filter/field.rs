@@ -99,6 +99,7 @@ pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
     ("icmpv6", Protocol::Icmpv6),
     ("tcp", Protocol::Tcp),
     ("udp", Protocol::Udp),
+    ("vxlan", Protocol::Vxlan),
 ];
 
 /// Every field, in the order of the headers.
@@ -381,4 +382,12 @@ static FIELDS: &[Field] = &[
     ),
     field("udp.length", P::Udp, Number(16), &[|_, l| u16_at(l, 4)]),
     field("udp.checksum", P::Udp, Number(16), &[|_, l| u16_at(l, 6)]),
+    field("vxlan.flags", P::Vxlan, Number(16), &[|_, l| u16_at(l, 0)]),
+    field("vxlan.gbp", P::Vxlan, Number(16), &[|_, l| u16_at(l, 2)]),
+    field(
+        "vxlan.vni",
+        P::Vxlan,
+        Number(24),
+        &[|_, l| u32_at(l, 4).map(|word| word >> 8)],
+    ),
 ];

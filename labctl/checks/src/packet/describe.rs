@@ -40,23 +40,34 @@ impl Describer {
     #[must_use]
     pub fn describe(&mut self, packet: &Packet<'_>) -> String {
         let mut line = time(packet.timestamp);
-        let mut layers = Layers::of(packet).iter();
-        let network = layers.find(|layer| {
-            matches!(
-                layer.protocol,
-                Protocol::Ipv4 | Protocol::Ipv6 | Protocol::Arp
-            )
-        });
-        let text = network.and_then(|layer| match layer.protocol {
-            Protocol::Arp => arp(&layer),
-            Protocol::Ipv6 => ipv6(&layer),
-            _ => self.ipv4(&layer, layers.next(), layers.next()),
-        });
+        let text = self.network(&mut Layers::of(packet).iter());
         line.push_str(&text.unwrap_or_else(|| link(packet)));
         line
     }
 
-    /// `quoted` is what an ICMP error carries.
+    /// The next network header and what is behind it; the packet in a tunnel follows on
+    /// the same line.
+    fn network<'a>(&mut self, layers: &mut impl Iterator<Item = Layer<'a>>) -> Option<String> {
+        let layer = layers.find(|layer| {
+            matches!(
+                layer.protocol,
+                Protocol::Ipv4 | Protocol::Ipv6 | Protocol::Arp
+            )
+        })?;
+        match layer.protocol {
+            Protocol::Arp => arp(&layer),
+            Protocol::Ipv6 => ipv6(&layer),
+            _ => {
+                let (transport, behind) = (layers.next(), layers.next());
+                let text = self.ipv4(&layer, transport, behind)?;
+                let tunnel = behind.filter(|behind| behind.protocol == Protocol::Vxlan);
+                let inner = tunnel.and_then(|_| self.network(layers));
+                Some(inner.map_or_else(|| text.clone(), |inner| format!("{text}: {inner}")))
+            }
+        }
+    }
+
+    /// `quoted` is what an ICMP error, or a tunnel, carries.
     fn ipv4(
         &mut self,
         ip: &Layer<'_>,
@@ -69,7 +80,7 @@ impl Describer {
             Protocol::Icmp => icmp_text(&layer, quoted.as_ref())
                 .map(|text| format!("IP {src} > {dst}: ICMP {text}, length {}", layer.wire_len)),
             Protocol::Tcp => self.tcp(src, dst, &layer),
-            Protocol::Udp => udp_text(src, dst, &layer),
+            Protocol::Udp => udp_text(src, dst, &layer, quoted.as_ref()),
             _ => None,
         });
         text.or_else(|| Some(format!("IP {src} > {dst}: ip-proto-{number}")))
@@ -221,9 +232,22 @@ fn ipv6(ip: &Layer<'_>) -> Option<String> {
     ))
 }
 
-fn udp_text(src: Ipv4Addr, dst: Ipv4Addr, udp: &Layer<'_>) -> Option<String> {
+fn udp_text(
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    udp: &Layer<'_>,
+    inner: Option<&Layer<'_>>,
+) -> Option<String> {
     let (sport, dport) = (be16(udp.bytes, 0)?, be16(udp.bytes, 2)?);
     let length = be16(udp.bytes, 4)?.checked_sub(8)?;
+    if let Some(vxlan) = inner.filter(|it| it.protocol == Protocol::Vxlan) {
+        let flags = *vxlan.bytes.first()?;
+        let vni = be32(vxlan.bytes, 4)? >> 8;
+        return Some(format!(
+            "IP {src}.{sport} > {dst}.{dport}: VXLAN, flags [{}] (0x{flags:02x}), vni {vni}",
+            if flags & 0x08 == 0 { "." } else { "I" }
+        ));
+    }
     Some(format!(
         "IP {src}.{sport} > {dst}.{dport}: UDP, length {length}"
     ))

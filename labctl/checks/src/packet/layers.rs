@@ -36,6 +36,8 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// VXLAN (RFC 7348), on its own port or Linux's.
+    Vxlan,
 }
 
 /// One header and what follows it.
@@ -141,7 +143,10 @@ fn behind<'a>(layer: &Layer<'a>, link: LinkType) -> Option<Layer<'a>> {
         Protocol::Ipv4 => behind_ipv4(layer),
         Protocol::Ipv6 => behind_ipv6(layer),
         Protocol::Icmp => behind_icmp(layer),
-        Protocol::Icmpv6 | Protocol::Arp | Protocol::Tcp | Protocol::Udp => None,
+        Protocol::Udp => behind_udp(layer),
+        // Behind its header is the frame that it carries.
+        Protocol::Vxlan => layer.behind(Protocol::Ethernet, 8),
+        Protocol::Icmpv6 | Protocol::Arp | Protocol::Tcp => None,
     }
 }
 
@@ -254,6 +259,17 @@ fn behind_ipv6<'a>(ip: &Layer<'a>) -> Option<Layer<'a>> {
     }
     ip.behind(transport(next, false)?, offset)
         .filter(|inner| inner.wire_len > 0)
+}
+
+/// VXLAN goes to port 4789, or to 8472, Linux's before there was a number; tshark reads the
+/// latter with `-d udp.port==8472,vxlan`. What an ICMP error quotes of one is left alone.
+#[inline(always)]
+fn behind_udp<'a>(udp: &Layer<'a>) -> Option<Layer<'a>> {
+    let is_vxlan = |offset| matches!(be16(udp.bytes, offset), Some(4789 | 8472));
+    (!udp.quoted && udp.wire_len > 8 && (is_vxlan(0) || is_vxlan(2)))
+        .then(|| udp.behind(Protocol::Vxlan, 8))
+        .flatten()
+        .filter(|vxlan| !vxlan.bytes.is_empty())
 }
 
 /// The packet that an ICMP error quotes (RFC 792): types 3, 4, 5, 11 and 12.

@@ -328,6 +328,35 @@ fn neighbours() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Packets in VXLAN, on both ports and both ways, whole and cut short; one that an ICMP
+/// error quotes; and frames in it that are not IPv4.
+pub(crate) fn tunnels() -> Vec<Vec<u8>> {
+    let inner = Ip::new(POD, LOOP1, 1).frame(&echo(8, 9174, 1));
+    let connection =
+        Ip::new(LOOP1, POD, 6).frame(&tcp((80, 42424), 1, 2, SYN | ACK, &SYN_OPTIONS, &[]));
+    let vxlan = |ports, vni: u32, frame: &[u8]| {
+        let mut payload = vec![8, 0, 0, 0];
+        payload.extend((vni << 8).to_be_bytes());
+        payload.extend(frame);
+        Ip::new(NODE, ROUTER, 17).packet(&udp(ports, &payload))
+    };
+    let frames = [
+        vxlan((45000, 8472), 9214, &inner),
+        vxlan((45000, 4789), 16_777_215, &inner),
+        vxlan((8472, 45000), 6, &connection),
+        vxlan((45001, 8472), 266, &arp(1, POD, LOOP1)),
+        vxlan((45001, 8472), 266, &[]),
+        Ip::new(NODE, ROUTER, 17).packet(&udp((45001, 8473), &[8; 60])),
+        Ip::new(ROUTER, NODE, 1).packet(&icmp(
+            3,
+            3,
+            [0; 4],
+            &vxlan((45000, 8472), 9214, &inner)[..28],
+        )),
+    ];
+    frames.map(|packet| ethernet(0x0800, &packet)).to_vec()
+}
+
 /// One of everything.
 pub(crate) fn everything() -> Vec<Vec<u8>> {
     [pings(), connection(), datagrams(), errors(), neighbours()].concat()

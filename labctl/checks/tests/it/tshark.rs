@@ -21,6 +21,9 @@ fn tshark(capture: &Path, arguments: &[&str]) -> String {
             "ip.defragment:FALSE",
             "-o",
             "tcp.desegment_tcp_streams:FALSE",
+            // Linux's port for VXLAN, and Cilium's; tshark knows 4789.
+            "-d",
+            "udp.port==8472,vxlan",
             "-r",
         ])
         .arg(capture)
@@ -152,6 +155,30 @@ fn plain(value: &str) -> String {
 #[test]
 fn every_field_has_the_values_that_tshark_shows() {
     assert_same_values(&traffic::everything(), 1);
+}
+
+#[test]
+fn fields_inside_tunnels_agree() {
+    assert_same_values(&traffic::tunnels(), 1);
+}
+
+#[test]
+fn filters_inside_tunnels_agree() {
+    let filters = [
+        "vxlan",
+        "vxlan.vni == 9214",
+        "vxlan.vni > 1000 && udp.dstport == 8472",
+        "ip.src == 10.244.0.5",
+        "ip.addr#1 == 10.244.0.5",
+        "ip.src#2 == 10.244.0.5",
+        "icmp && vxlan",
+        "arp && vxlan.vni == 266",
+        "eth.type == 0x0806",
+        "tcp.flags == 0x012",
+        "!vxlan",
+    ];
+    let filters: Vec<String> = filters.map(str::to_owned).to_vec();
+    assert_agreement(&traffic::tunnels(), &filters);
 }
 
 #[test]

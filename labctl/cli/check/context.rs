@@ -82,6 +82,7 @@ fn pod_facts(live: &LiveLab, pod: &PodPlacement) -> PodFacts {
         interface: interface
             .map(|pod| pod.interface.clone())
             .unwrap_or_default(),
+        identity: interface.map_or(0, |pod| pod.identity),
         labels: pod
             .labels
             .iter()

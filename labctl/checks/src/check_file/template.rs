@@ -74,6 +74,8 @@ pub struct PodFacts {
     pub ip: Ipv4Addr,
     /// Name of its interface on the node's side.
     pub interface: String,
+    /// Its security identity.
+    pub identity: u32,
     /// Labels as in its manifest.
     pub labels: BTreeMap<String, String>,
 }

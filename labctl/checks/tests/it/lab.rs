@@ -38,6 +38,7 @@ fn pod(name: &str, owner: Option<&str>, node: &str, ip: [u8; 4], app: &str) -> P
         node: node.to_owned(),
         ip: ip.into(),
         interface: format!("lxc{:08x}", u32::from_be_bytes(ip)),
+        identity: 9214,
         labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
     }
 }

@@ -3,6 +3,7 @@
 //! The datapath: one thin program per hook around the logic of
 //! `lab-datapath-common`.
 
+mod events;
 mod kernel;
 mod maps;
 mod runtime;

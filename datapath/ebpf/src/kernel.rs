@@ -10,8 +10,8 @@ use aya_ebpf::bindings::{
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
-    bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_load_bytes,
+    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
+    bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_load_bytes,
 };
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
 use lab_datapath_common::conntrack::CtEntry;
@@ -26,6 +26,7 @@ use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::{self, Event, HEAD};
 use lab_datapath_common::{Address, DropReason, Tuple, protocol};
 
+use crate::events;
 use crate::maps;
 use crate::services::over_the_maps;
 use crate::skb::{CONTINUE, DROP, Skb};
@@ -109,12 +110,6 @@ impl Skb {
 fn redirect(ifindex: u32, flags: u64) -> i32 {
     // SAFETY: the helper takes no pointers.
     unsafe { bpf_redirect(ifindex, flags) as i32 }
-}
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: the helper takes no arguments.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -321,22 +316,10 @@ impl Maps for Skb {
 
     #[inline(always)]
     fn event(&self, fill: impl FnOnce(&mut Event)) {
-        let Some(mut entry) = maps::EVENTS.reserve(0) else {
-            if let Some(lost) = maps::EVENTS_LOST.get_ptr_mut(0) {
-                // SAFETY: the value is this CPU's own.
-                unsafe { *lost += 1 };
-            }
-            return;
-        };
-        let event = entry.as_mut_ptr();
-        // SAFETY: the entry is room for one event, which zeros are.
-        unsafe { event.write_bytes(0, 1) };
-        // SAFETY: written just now, and nobody else's before it is submitted.
-        let said = unsafe { &mut *event };
-        fill(said);
-        said.time = now_ns();
-        said.length = self.length();
-        said.captured = self.head(&mut said.head);
-        entry.submit(0);
+        events::send(|event| {
+            fill(event);
+            event.length = self.length();
+            event.captured = self.head(&mut event.head);
+        });
     }
 }

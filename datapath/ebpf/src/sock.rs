@@ -4,6 +4,7 @@
 //! `lab_datapath_common::service::socket`. IPv6 sockets are looked at for the IPv4
 //! addresses that they may name (RFC 4291, section 2.5.5.2).
 
+mod events;
 mod maps;
 mod runtime;
 mod service_maps;

@@ -4,14 +4,18 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_set_retval,
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie,
+    bpf_set_retval,
 };
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use lab_datapath_common::kernel::Refused;
-use lab_datapath_common::service::socket::{self, Forward, Socket};
+use lab_datapath_common::service::socket::{self, Forward, Peer, Socket};
 use lab_datapath_common::service::{ReverseSk, ReverseSkKey};
+use lab_datapath_common::settings::flag;
+use lab_datapath_common::trace::{XlatePoint, kind};
 use lab_datapath_common::{Address, Port};
 
+use crate::events;
 use crate::service_maps::REVERSE_SK;
 use crate::services::{ANY, over_the_maps};
 
@@ -165,6 +169,22 @@ impl Bound {
     fn rename(&mut self, _: Address, _: Port) {}
 }
 
+/// The event of one call. The process's own address is not in it: the agent knows the
+/// pod by its cgroup.
+#[inline(always)]
+fn send_event(cookie: u64, point: u8, other: Peer, protocol: u8) {
+    events::send(|event| {
+        event.kind = kind::SOCKET;
+        event.detail = point;
+        event.cookie = cookie;
+        // SAFETY: the helper takes no arguments.
+        event.cgroup = unsafe { bpf_get_current_cgroup_id() };
+        event.address = other.address;
+        event.port = other.port;
+        event.protocol = protocol;
+    });
+}
+
 macro_rules! sockets {
     ($($context:ty),+) => {$(
         over_the_maps!($context);
@@ -218,6 +238,14 @@ macro_rules! sockets {
             #[inline(always)]
             fn forget(&self, key: &ReverseSkKey) {
                 let _ = REVERSE_SK.remove(key);
+            }
+
+            #[inline(always)]
+            fn event(&self, point: XlatePoint, other: Peer) {
+                let settings = crate::maps::RUNTIME_CONFIG.get(0);
+                if settings.is_some_and(|settings| settings.has(flag::FLOWS)) {
+                    send_event(self.cookie(), point as u8, other, self.protocol());
+                }
             }
         }
     )+};

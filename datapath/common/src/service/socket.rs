@@ -6,6 +6,7 @@ use super::{AffinityKey, Config, ReverseSk, ReverseSkKey, Service, ServiceKey, f
 use crate::address::{Address, Port};
 use crate::endpoint::identity;
 use crate::kernel::Refused;
+use crate::trace::XlatePoint;
 use crate::tuple::protocol;
 
 /// A system call on a socket that names an address: where to, or where from.
@@ -31,6 +32,8 @@ pub trait Socket: Services {
     fn remembered(&self, key: &ReverseSkKey) -> Option<ReverseSk>;
     /// Forgets what was asked for.
     fn forget(&self, key: &ReverseSkKey);
+    /// Sends the agent an event about this call, if it wants some.
+    fn event(&self, point: XlatePoint, other: Peer);
 }
 
 /// An address and a port.
@@ -93,6 +96,7 @@ pub fn forward<S: Socket>(s: &mut S) -> Forward {
     if is_foreign_external(s, &found.service, asked.address) {
         return Forward::Untouched;
     }
+    s.event(XlatePoint::PreForward, asked);
     let netns = s.netns_cookie();
     let Some(found) = lookup::unless_skipped(s, found, netns, asked.address, asked.port) else {
         return Forward::Untouched;
@@ -132,12 +136,14 @@ pub fn forward<S: Socket>(s: &mut S) -> Forward {
         return Forward::NoMemory;
     }
     s.rename(backend.address, backend.port);
+    let backend = Peer {
+        address: backend.address,
+        port: backend.port,
+    };
+    s.event(XlatePoint::PostForward, backend);
     Forward::Translated {
         service: asked,
-        backend: Peer {
-            address: backend.address,
-            port: backend.port,
-        },
+        backend,
     }
 }
 
@@ -147,6 +153,7 @@ pub fn reverse<S: Socket>(s: &mut S) -> Reverse {
     let Some((address, port)) = s.named() else {
         return Reverse::Untouched;
     };
+    s.event(XlatePoint::PreReverse, Peer { address, port });
     let key = ReverseSkKey {
         cookie: s.cookie(),
         address,
@@ -170,12 +177,14 @@ pub fn reverse<S: Socket>(s: &mut S) -> Reverse {
         return Reverse::Stale;
     }
     s.rename(asked.address, asked.port);
+    let service = Peer {
+        address: asked.address,
+        port: asked.port,
+    };
+    s.event(XlatePoint::PostReverse, service);
     Reverse::Translated {
         backend: Peer { address, port },
-        service: Peer {
-            address: asked.address,
-            port: asked.port,
-        },
+        service,
     }
 }
 

@@ -9,6 +9,7 @@ mod allocation;
 mod arp;
 mod conntrack;
 mod decision;
+mod flows;
 mod forwarding;
 mod fragments;
 mod frame;

@@ -13,6 +13,7 @@ mod interrupt;
 mod killed;
 mod lab;
 mod many_connections;
+mod observe;
 mod pods;
 mod qemu;
 mod readme;

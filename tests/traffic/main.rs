@@ -4,6 +4,7 @@
 //!
 //! It runs inside a pod or node (`labctl exec`), so it is a program of its own.
 
+mod datagrams;
 mod flows;
 mod hold;
 mod rate;
@@ -48,6 +49,16 @@ enum Command {
         /// After opening, print `open` and wait for a line on stdin before the exchange.
         #[arg(long)]
         wait: bool,
+    },
+    /// Answer each datagram with itself; print `ready` first.
+    Answer {
+        /// Address to receive on.
+        listen: SocketAddrV4,
+    },
+    /// Send a datagram, wait for the answer, and print whose it is.
+    Ask {
+        /// Where to.
+        to: SocketAddrV4,
     },
     /// Exchange one token after the other on one connection; print the median of the times that
     /// takes, in microseconds.
@@ -100,6 +111,8 @@ fn main() -> std::io::Result<()> {
         .build()?;
     match Arguments::parse().command {
         Command::Serve { listen } => runtime.block_on(serve::serve(&listen)),
+        Command::Answer { listen } => datagrams::answer(listen),
+        Command::Ask { to } => datagrams::ask(to),
         Command::Hold {
             to,
             connections,

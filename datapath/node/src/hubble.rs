@@ -6,6 +6,7 @@
 
 mod arguments;
 mod client;
+mod filter;
 mod merge;
 mod observe;
 mod printer;

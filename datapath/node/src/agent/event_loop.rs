@@ -211,6 +211,8 @@ fn attend(agent: &mut Agent, connection: &mut Connection) -> bool {
 fn hand_over(agent: &Agent, connection: &Connection, request: FlowsRequest) -> io::Result<()> {
     let stream = connection.stream.try_clone()?;
     stream.set_nonblocking(false)?;
+    // A reader that pauses misses flows rather than its connection.
+    stream.set_write_timeout(None)?;
     agent.flows.answer(stream, request)
 }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::KeepAlive;
 
 use super::serve::stream;
 use super::store::Store;
@@ -20,7 +22,7 @@ use crate::api::{Request, Response};
 
 /// Hubble's port between nodes (`hubble.peerService.targetPort`).
 pub(crate) const PORT: u16 = 4244;
-/// How long a peer may take to ask, or to read a line.
+/// How long a peer may take to ask.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest request, in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -138,6 +140,10 @@ fn answer(peer: &TcpStream, node: &str, store: &Store) -> io::Result<()> {
     BufReader::new(peer.take(LONGEST)).read_until(b'\n', &mut line)?;
     let response = match serde_json::from_slice(&line) {
         Ok(Request::Flows(request)) => {
+            // A reader that pauses misses flows rather than its connection; one whose
+            // machine is gone is noticed by keepalive, or by what it does not acknowledge.
+            peer.set_write_timeout(None)?;
+            setsockopt(peer, KeepAlive, &true)?;
             return stream(store, node, &request, peer, || is_there(peer));
         }
         Ok(Request::FlowStatus) => Response::FlowStatus(store.status(node.to_owned())),

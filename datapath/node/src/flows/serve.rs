@@ -5,12 +5,12 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::flow::{LostEvents, Record};
+use super::reader::Now as _;
 use super::store::{Next, Store};
 use crate::api::{FlowsEnd, FlowsRequest};
-use chrono::Utc;
-
-use super::reader::Now as _;
 
 /// How often a thread that follows looks whether its reader is still there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -27,36 +27,55 @@ pub(crate) fn stream(
     is_there: impl Fn() -> bool,
 ) -> io::Result<()> {
     let mut to = BufWriter::new(to);
-    let (records, mut position) = store.snapshot();
+    let (records, position) = store.snapshot();
     for record in choose(records, request) {
         line(&mut to, &*record)?;
     }
     to.flush()?;
-    while request.follow {
+    if request.follow && !follow(store, node, request, position, &mut to, is_there)? {
+        return Ok(());
+    }
+    line(&mut to, &FlowsEnd { end: true })?;
+    to.flush()
+}
+
+/// Writes what comes; false when the reader went away.
+fn follow(
+    store: &Store,
+    node: &str,
+    request: &FlowsRequest,
+    mut position: u64,
+    to: &mut impl Write,
+    is_there: impl Fn() -> bool,
+) -> io::Result<bool> {
+    loop {
         match store.next(&mut position, LOOK) {
             Next::Record(record) => {
                 if is_past(&record, request) {
-                    break;
+                    return Ok(true);
                 }
                 if is_wanted(&record, request) {
-                    line(&mut to, &*record)?;
+                    line(to, &*record)?;
                 }
             }
-            Next::Missed(count) => line(&mut to, &missed(node, count))?,
+            Next::Missed(count) => line(to, &missed(node, count))?,
             Next::Nothing => {
-                to.flush()?;
                 if !is_there() {
-                    return Ok(());
+                    return Ok(false);
+                }
+                let is_over = request
+                    .until
+                    .is_some_and(|until| until < DateTime::<Utc>::now_at());
+                if is_over {
+                    return Ok(true);
                 }
             }
-            Next::Closed => break,
+            Next::Closed => return Ok(true),
         }
         if store.is_read(position) {
             to.flush()?;
         }
     }
-    line(&mut to, &FlowsEnd { end: true })?;
-    to.flush()
 }
 
 fn line(to: &mut impl Write, what: &impl serde::Serialize) -> io::Result<()> {
@@ -103,6 +122,6 @@ fn missed(node: &str, count: u64) -> Record {
             num_events_lost: count,
         }),
         node_name: node.to_owned(),
-        time: chrono::DateTime::<Utc>::now_at(),
+        time: DateTime::<Utc>::now_at(),
     }
 }

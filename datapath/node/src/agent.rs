@@ -183,6 +183,17 @@ impl Agent {
                     cidrs: datapath.tables.ip_masq()?,
                 })
             }),
+            Request::Ipcache => self.with_datapath(|datapath| {
+                let entries = datapath.tables.ipcache()?.into_iter();
+                let entries = entries.map(|(prefix, entry)| api::IpcacheRecord {
+                    prefix,
+                    identity: entry.identity,
+                    tunnel_endpoint: entry.tunnel_endpoint.into(),
+                });
+                Ok(Response::Ipcache {
+                    entries: entries.collect(),
+                })
+            }),
             Request::Conntrack => self.conntrack(),
             Request::Services => self.with_datapath(|datapath| {
                 Ok(Response::Services {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError};
 pub use flows::{FlowStatus, FlowsEnd, FlowsRequest};
-pub use records::{CtRecord, FlowKey, MetricRecord, NatRecord};
+pub use records::{CtRecord, FlowKey, IpcacheRecord, MetricRecord, NatRecord};
 pub use services::ServiceRecord;
 
 /// File name of the agent's socket in the node's folder.
@@ -40,6 +40,8 @@ pub enum Request {
     Nat,
     /// The destinations that are never masqueraded; answers [`Response::IpMasq`].
     IpMasq,
+    /// Whose address it is; answers [`Response::Ipcache`].
+    Ipcache,
     /// The conntrack maps; answers [`Response::Conntrack`].
     Conntrack,
     /// The drop counters; answers [`Response::Metrics`].
@@ -75,6 +77,11 @@ pub enum Response {
     IpMasq {
         /// Destinations.
         cidrs: Vec<Ipv4Net>,
+    },
+    /// Entries of the ipcache, in order.
+    Ipcache {
+        /// Prefixes.
+        entries: Vec<IpcacheRecord>,
     },
     /// Entries of the conntrack maps.
     Conntrack {

@@ -4,6 +4,7 @@
 
 mod columns;
 mod flows;
+mod identities;
 mod services;
 mod tables;
 
@@ -25,6 +26,14 @@ pub enum CiliumDbgError {
     /// The agent answers that nothing was applied.
     #[error("read the node's state: nothing was applied to this node yet")]
     NothingApplied,
+    /// There is no endpoint or identity of that number.
+    #[error("find {what} {id} on this node; `cilium-dbg {what} list` has those that there are")]
+    Unknown {
+        /// `endpoint` or `identity`.
+        what: &'static str,
+        /// The number.
+        id: u32,
+    },
 }
 
 /// CLI for interacting with the local Cilium Agent
@@ -61,6 +70,11 @@ enum Command {
         #[command(subcommand)]
         command: Endpoint,
     },
+    /// Manage security identities
+    Identity {
+        #[command(subcommand)]
+        command: Identity,
+    },
     /// Cilium configuration options
     Config {
         #[command(subcommand)]
@@ -74,6 +88,11 @@ enum Bpf {
     Ct {
         #[command(subcommand)]
         command: Ct,
+    },
+    /// Manage the IPCache mappings for IP/CIDR <-> Identity
+    Ipcache {
+        #[command(subcommand)]
+        command: List,
     },
     /// ip-masq-agent CIDRs
     Ipmasq {
@@ -120,6 +139,23 @@ enum Endpoint {
     /// List all endpoints
     #[command(alias = "ls")]
     List,
+    /// Display endpoint information
+    Get {
+        /// Endpoint id
+        id: u16,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Identity {
+    /// List identities
+    #[command(alias = "ls")]
+    List,
+    /// Retrieve information about an identity
+    Get {
+        /// Its number
+        id: u32,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -175,6 +211,29 @@ pub fn run(
                 .ok_or(CiliumDbgError::NothingApplied)?;
             Ok(tables::endpoints(state, &status.pods))
         }
+        Command::Endpoint {
+            command: Endpoint::Get { id },
+        } => {
+            let status = client.status()?;
+            let state = status.applied.ok_or(CiliumDbgError::NothingApplied)?;
+            let found = identities::endpoint(&state, &status.pods, id);
+            found.ok_or(CiliumDbgError::Unknown {
+                what: "endpoint",
+                id: id.into(),
+            })
+        }
+        Command::Identity { command } => {
+            let status = client.status()?;
+            let state = status.applied.ok_or(CiliumDbgError::NothingApplied)?;
+            let id = match command {
+                Identity::List => None,
+                Identity::Get { id } => Some(id),
+            };
+            identities::identities(&state, id).ok_or(CiliumDbgError::Unknown {
+                what: "identity",
+                id: id.unwrap_or_default(),
+            })
+        }
         Command::Config {
             command: Config::View,
         } => {
@@ -200,6 +259,9 @@ fn bpf(map: Bpf, client: &mut Client) -> Result<String, CiliumDbgError> {
         Bpf::Ct {
             command: Ct::List { .. },
         } => Ok(flows::conntrack(&client.conntrack()?)),
+        Bpf::Ipcache {
+            command: List::List,
+        } => Ok(identities::ipcache(&client.ipcache()?)),
         Bpf::Ipmasq {
             command: List::List,
         } => Ok(tables::ip_masq(&client.ip_masq()?)),

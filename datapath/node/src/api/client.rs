@@ -10,7 +10,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use lab_model::node_state::NodeState;
 
-use super::{CtRecord, MetricRecord, NatRecord, Request, Response, ServiceRecord, Status};
+use super::{
+    CtRecord, IpcacheRecord, MetricRecord, NatRecord, Request, Response, ServiceRecord, Status,
+};
 
 /// How long an answer may take. Applying a document to a node waits for its
 /// pods to be ready, for at most ten seconds.
@@ -169,6 +171,17 @@ impl Client {
     pub fn ip_masq(&mut self) -> Result<Vec<Ipv4Net>, ClientError> {
         match self.ask(&Request::IpMasq)? {
             Response::IpMasq { cidrs } => Ok(cidrs),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// The ipcache, in order.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn ipcache(&mut self) -> Result<Vec<IpcacheRecord>, ClientError> {
+        match self.ask(&Request::Ipcache)? {
+            Response::Ipcache { entries } => Ok(entries),
             _ => Err(ClientError::Mismatch),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use lab_datapath_common::conntrack::CtEntry;
 use lab_datapath_common::maps::{MetricsKey, MetricsValue};
 use lab_datapath_common::nat::NatEntry;
@@ -36,6 +37,17 @@ impl From<Tuple> for FlowKey {
             destination_port: tuple.destination_port.number(),
         }
     }
+}
+
+/// An entry of the ipcache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IpcacheRecord {
+    /// Whose.
+    pub prefix: Ipv4Net,
+    /// Security identity.
+    pub identity: u32,
+    /// The node that it is behind, in a tunnel; unspecified when it is not.
+    pub tunnel_endpoint: Ipv4Addr,
 }
 
 /// An entry of the NAT map.

@@ -151,6 +151,23 @@ impl Tables {
         Ok(cidrs)
     }
 
+    /// The ipcache, in order.
+    pub(crate) fn ipcache(&self) -> Result<Vec<(Ipv4Net, IpcacheEntry)>, DatapathError> {
+        let entries = self.ipcache.all().map_err(|source| DatapathError::Map {
+            map: maps::IPCACHE,
+            source,
+        })?;
+        let named = entries
+            .into_iter()
+            .filter_map(|(Prefix(address, length), entry)| {
+                let prefix = Ipv4Net::new(address.into(), u8::try_from(length).ok()?).ok()?;
+                Some((prefix, entry))
+            });
+        let mut entries: Vec<_> = named.collect();
+        entries.sort_by_key(|(prefix, _)| *prefix);
+        Ok(entries)
+    }
+
     /// Counters of dropped packets that are not zero, summed over CPUs.
     pub(crate) fn metrics(&self) -> Result<Vec<(MetricsKey, MetricsValue)>, DatapathError> {
         let fault = |source| DatapathError::Map {

@@ -38,6 +38,23 @@ mod as_root {
         lab.run("check", &["routing"]).exits(0);
     }
 
+    /// The study lab with pods in a tunnel.
+    #[test]
+    fn the_overlays_checks_are_green_and_their_twins_red() {
+        let lab = Lab::shipped("overlay");
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+        // Each twin took the tunnel away and gave it back, to pods that ran on.
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+    }
+
+    #[test]
+    fn the_announced_addresses_checks_are_green_and_their_twins_red() {
+        let lab = Lab::shipped("l2");
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+    }
+
     #[test]
     fn a_datapath_that_passes_everything_is_noticed_at_the_first_wrong_hop() {
         let lab = Lab::study();

@@ -98,6 +98,12 @@ impl Lab {
     /// The shipped study lab under a name of its own. Needs root.
     #[track_caller]
     pub(crate) fn study() -> Self {
+        Self::shipped("study")
+    }
+
+    /// `labs/<lab>.yaml` under a name of its own. Needs root.
+    #[track_caller]
+    pub(crate) fn shipped(lab: &str) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this test makes namespaces and loads eBPF programs: run it as root"
@@ -106,7 +112,7 @@ impl Lab {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
             name: format!("t{}-{number}", std::process::id()),
-            file: root().join("labs/study.yaml"),
+            file: root().join("labs").join(lab).with_extension("yaml"),
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
     }
@@ -119,7 +125,7 @@ impl Lab {
             copy_files(&root().join("labs"), &labs);
             copy_files(&root().join("checks"), &self.folder.path().join("checks"));
         }
-        self.file = labs.join("study.yaml");
+        self.file = labs.join(self.file.file_name().expect("a file"));
         let edited = edit(text.clone());
         assert_ne!(edited, text, "the edit changed nothing");
         std::fs::write(&self.file, edited).expect("write the lab file");

@@ -5,6 +5,7 @@
 //! is up; a guard takes them down.
 
 mod agents;
+mod announcements;
 mod check;
 mod command_line;
 mod exec;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap};
+use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
@@ -17,6 +17,7 @@ use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{self, MetricsKey, MetricsValue};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::settings::{Device, Settings, flag};
+use lab_datapath_common::trace::Event;
 use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple, protocol};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../prebuilt/datapath.bpf.o");
@@ -314,6 +315,18 @@ impl Datapath {
         };
         map.get(&key, 0)
             .map_or(0, |values| values.iter().map(|value| value.count).sum())
+    }
+
+    /// What was reported since the last time.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        let mut ring: RingBuf<_> = self.map(maps::EVENTS);
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            assert_eq!(item.len(), size_of::<Event>());
+            // SAFETY: there are as many bytes, and any bytes are an event.
+            events.push(unsafe { std::ptr::read_unaligned(item.as_ptr().cast::<Event>()) });
+        }
+        events
     }
 
     fn map<'a, M>(&'a mut self, name: &str) -> M

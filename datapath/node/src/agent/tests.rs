@@ -2,6 +2,7 @@
 //! cgroup of its own is a node as labctl makes it, and its children are pods.
 
 mod clsact;
+mod flows;
 mod l2;
 mod node;
 mod services;

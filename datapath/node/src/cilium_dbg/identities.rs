@@ -78,3 +78,51 @@ pub(super) fn endpoint(state: &NodeState, pods: &[PodStatus], id: u16) -> Option
         .ok()
         .map(|text| text + "\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::tests::document;
+
+    #[test]
+    fn identities_are_listed_a_label_a_line() {
+        let mut state = document("k8s-ctr", 0);
+        state.identities = vec![lab_model::node_state::Identity {
+            id: 58196,
+            labels: vec!["k8s:app=curl".to_owned(), "k8s:tier=front".to_owned()],
+        }];
+        let list = identities(&state, None).expect("all");
+        assert!(
+            list.starts_with("ID      LABELS\n1       reserved:host\n2       reserved:world\n"),
+            "{list}"
+        );
+        let own = "58196   k8s:app=curl\n        k8s:tier=front\n";
+        assert!(list.ends_with(own), "{list}");
+        assert_eq!(
+            identities(&state, Some(58196)),
+            Some(format!("ID      LABELS\n{own}"))
+        );
+        assert_eq!(identities(&state, Some(4711)), None);
+    }
+
+    #[test]
+    fn an_endpoint_is_a_document_and_the_ipcache_a_table() {
+        let state = document("k8s-ctr", 0);
+        let text = endpoint(&state, &[], 10).expect("pod-a");
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        let status = &document[0]["status"];
+        assert_eq!(status["external-identifiers"]["pod-name"], "default/pod-a");
+        assert_eq!(status["state"], "not-ready");
+        assert_eq!(endpoint(&state, &[], 9), None);
+        let entry = IpcacheRecord {
+            prefix: "10.244.1.6/32".parse().expect("a prefix"),
+            identity: 7452,
+            tunnel_endpoint: [192, 168, 10, 101].into(),
+        };
+        assert_eq!(
+            ipcache(&[entry]),
+            "IP PREFIX/ADDRESS   IDENTITY                                                                \n\
+             10.244.1.6/32       identity=7452 encryptkey=0 tunnelendpoint=192.168.10.101 flags=<none>   \n"
+        );
+    }
+}

@@ -6,3 +6,4 @@ mod icmp_errors;
 mod mappings;
 mod masquerade;
 mod overlay;
+mod reports;

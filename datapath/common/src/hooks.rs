@@ -135,6 +135,7 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         return Ok(Action::Continue);
     }
     let settings = k.settings();
+    trace::forget(k, &settings);
     let ends = (ip.source, ip.destination);
     trace::passes(
         k,

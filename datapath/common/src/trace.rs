@@ -210,6 +210,15 @@ pub fn carry<K: Kernel>(k: &mut K, settings: &Settings, tracked: Tracked) {
     }
 }
 
+/// Drops what another node noted: the field goes along where nodes are namespaces of one
+/// kernel, whose links hand the same packet over.
+#[inline(always)]
+pub fn forget<K: Kernel>(k: &mut K, settings: &Settings) {
+    if settings.has(flag::FLOWS) {
+        k.set_tc_index(0);
+    }
+}
+
 /// What [`carry`] noted, if anything.
 #[inline(always)]
 pub fn carried<K: Kernel>(k: &K) -> Option<Tracked> {

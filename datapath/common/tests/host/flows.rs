@@ -208,3 +208,16 @@ fn a_drop_is_reported_with_its_reason_whatever_the_aggregation() {
         assert_eq!(event.source_identity, 4711);
     }
 }
+
+/// In a lab of namespaces one node hands the very packet to another, notes and all.
+#[test]
+fn what_another_node_noted_is_not_believed() {
+    let node = reporting(node());
+    let transit = udp((REMOTE_POD, 40_000), (WORLD, 53));
+    let mut skb = Skb::new(transit.frame(), ETH1);
+    skb.tc_index = u16::MAX;
+    node.cil_from_netdev(&mut skb).expect("passes");
+    assert_eq!(skb.tc_index, 0);
+    node.cil_to_netdev(&mut skb).expect("passes");
+    assert_eq!(points(&node), [(TO_NETWORK, reason::UNKNOWN)]);
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ipnet::Ipv4Net;
 use lab_datapath_common::DropReason;
-use lab_model::node_state::{Masquerade, NodeState, Pod};
+use lab_model::node_state::{Masquerade, NodeState, Pod, Routing};
 
 use super::{columns, services};
 use crate::api::{AttachMode, MetricRecord, PodStatus, Status};
@@ -45,7 +45,11 @@ pub(super) fn status(status: &Status) -> String {
         } else {
             "BPF"
         };
-        line("Routing:", &format!("Network: Native   Host: {host}"));
+        let network = match &state.datapath.routing {
+            Routing::Native { .. } => "Native".to_owned(),
+            Routing::Tunnel { protocol, .. } => format!("Tunnel [{protocol}]"),
+        };
+        line("Routing:", &format!("Network: {network}   Host: {host}"));
         match status.attach_mode {
             Some(AttachMode::Tcx) => line("Attach Mode:", "TCX"),
             Some(AttachMode::Clsact) => line("Attach Mode:", "Legacy TC"),

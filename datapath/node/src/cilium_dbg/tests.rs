@@ -4,7 +4,7 @@ use std::path::Path;
 use lab_datapath_common::service::{flag, flag2, scope};
 use lab_model::node_state::{
     DatapathSettings, IpMasqAgent, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod,
-    PodDns, Protocol, Workload,
+    PodDns, Protocol, Routing, TunnelProtocol, Workload,
 };
 
 use super::*;
@@ -100,6 +100,18 @@ Masquerading:            BPF   [eth0, eth1]   10.244.0.0/16  [IPv4: Enabled, IPv
 "
         )
     );
+}
+
+#[test]
+fn status_says_which_tunnel() {
+    let mut state = state();
+    state.datapath.routing = Routing::Tunnel {
+        protocol: TunnelProtocol::Vxlan,
+        port: 8472,
+    };
+    let text = tables::status(&applied(state));
+    let line = "Routing:                 Network: Tunnel [vxlan]   Host: BPF\n";
+    assert!(text.contains(line), "{text}");
 }
 
 fn record(id: u16, address: [u8; 4], port: u16, protocol: Protocol) -> ServiceRecord {

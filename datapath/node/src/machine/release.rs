@@ -207,7 +207,9 @@ fn is_agents(name: &str) -> bool {
     let pods = name.strip_prefix("lxc").is_some_and(|digits| {
         digits.len() == 12 && digits.bytes().all(|it| it.is_ascii_hexdigit())
     });
-    pods || name == "cilium_host" || name == "cilium_net"
+    // Nobody else's may begin like that: lab files cannot have them.
+    let own = ["cilium_host", "cilium_net", "cilium_vxlan", "cilium_geneve"];
+    pods || own.contains(&name)
 }
 
 /// Ends everything that labctl started.
@@ -268,4 +270,25 @@ fn unmount(path: &Path) -> Result<(), MachineError> {
         let _ = fs::remove_dir(path);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_agents;
+
+    #[test]
+    fn what_the_agent_made_is_told_from_what_was_there() {
+        for name in [
+            "cilium_host",
+            "cilium_net",
+            "cilium_vxlan",
+            "cilium_geneve",
+            "lxc0000000000a0",
+        ] {
+            assert!(is_agents(name), "{name}");
+        }
+        for name in ["eth1", "vxlan0", "lxcbr0", "lxc0000000000g0"] {
+            assert!(!is_agents(name), "{name}");
+        }
+    }
 }

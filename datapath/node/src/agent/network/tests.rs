@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use lab_model::node_state::{NodeState, Peer};
+use lab_model::node_state::{NodeState, Peer, Routing, TunnelProtocol};
 
 use super::*;
 use crate::agent::tests::document;
@@ -190,5 +190,107 @@ fn a_pod_gets_its_address_before_its_routes() {
             "ip route replace 10.244.0.1 dev eth0 scope link",
             "ip route replace default via 10.244.0.1 dev eth0",
         ]
+    );
+}
+
+fn tunnelling() -> NodeState {
+    let mut state = state();
+    state.datapath.routing = Routing::Tunnel {
+        protocol: TunnelProtocol::Vxlan,
+        port: 8472,
+    };
+    state
+}
+
+#[test]
+fn a_node_that_is_to_tunnel_gets_the_device_the_routes_and_the_mtu() {
+    let (state, view) = (tunnelling(), right(&state()));
+    let commands: Vec<_> = told(&state, &view)
+        .into_iter()
+        .flat_map(|(_, commands)| commands)
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "ip link add cilium_vxlan mtu 1500 up type vxlan external nolearning dstport 8472",
+            "ip link set lxc0000000000a0 mtu 1450",
+            "ip route replace 10.244.0.1 dev cilium_host proto kernel scope link",
+            "ip route replace 10.244.1.0/24 via 10.244.0.1 dev cilium_host proto kernel \
+             src 10.244.0.1 mtu 1450",
+        ]
+    );
+}
+
+/// A node as it tunnels.
+fn right_tunnel(state: &NodeState) -> NodeView {
+    let mut view = right(state);
+    let mut vxlan = link(6, "cilium_vxlan");
+    vxlan.kind = "vxlan".into();
+    vxlan.tunnel_port = Some(8472);
+    view.links.push(vxlan);
+    view.links[3].mtu = 1450;
+    let gateway = state.node.cilium_host;
+    view.routes[1] = Route {
+        source: Some(gateway),
+        ..Route::via(state.peers[0].pod_cidr, gateway)
+            .device(3)
+            .protocol(protocol::KERNEL)
+            .mtu(Some(1450))
+    };
+    view.routes
+        .push(Route::link(gateway.into(), 3).protocol(protocol::KERNEL));
+    view
+}
+
+#[test]
+fn nothing_of_a_tunnel_stays_when_it_is_gone() {
+    let (tunnelling, native) = (tunnelling(), state());
+    let view = right_tunnel(&tunnelling);
+    assert_eq!(told(&tunnelling, &view), []);
+    let commands: Vec<_> = told(&native, &view)
+        .into_iter()
+        .flat_map(|(_, commands)| commands)
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "ip link del cilium_vxlan",
+            "ip link set lxc0000000000a0 mtu 1500",
+            "ip route replace 10.244.1.0/24 via 192.168.10.101 proto kernel",
+            "ip route del 10.244.0.1 dev cilium_host proto kernel scope link",
+        ]
+    );
+}
+
+/// cilium/cilium#14339: not of whichever device comes first.
+#[test]
+fn bug_14339_pods_have_what_the_narrowest_device_leaves() {
+    let mut view = right(&state());
+    let mut eth0 = link(7, "eth0");
+    eth0.mtu = 9000;
+    view.links.insert(0, eth0);
+    let mtu = |state: &NodeState, view: &NodeView| {
+        let mtu = Mtu::of(state, view);
+        (mtu.device, mtu.pod, mtu.route)
+    };
+    assert_eq!(mtu(&state(), &view), (1500, 1500, None));
+    assert_eq!(mtu(&tunnelling(), &view), (1500, 1450, Some(1450)));
+    let mut chosen = tunnelling();
+    chosen.datapath.mtu = Some(1400);
+    assert_eq!(mtu(&chosen, &view), (1400, 1350, Some(1350)));
+}
+
+/// cilium/cilium#31124.
+#[test]
+fn bug_31124_only_a_peer_on_the_link_gets_a_direct_route() {
+    let mut far = state();
+    far.peers[0].address = Ipv4Addr::new(192, 168, 20, 101);
+    let view = right(&state());
+    assert_eq!(
+        told(&far, &view),
+        [(
+            "route 10.244.1.0/24 via 192.168.10.101 dev eth1 proto kernel leads nowhere".to_owned(),
+            vec!["ip route del 10.244.1.0/24 via 192.168.10.101 dev eth1 proto kernel".to_owned()]
+        )]
     );
 }

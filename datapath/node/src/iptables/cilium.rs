@@ -128,9 +128,12 @@ fn around(cilium_host: Ipv4Addr, pods: Ipv4Net, native: bool) -> Vec<String> {
             .to_owned(),
     ];
     if !native {
+        // Cilium has `! -s CILIUM_HOST` here, since its pods' packets never leave by
+        // cilium_host; here they do, when the kernel's stack forwards them, and keep
+        // their address.
         rules.push(format!(
-            "! -s {cilium_host}/32 ! -d {pods} -o cilium_host -m comment --comment \"cilium \
-             host->cluster masquerade\" -j SNAT --to-source {cilium_host}"
+            "! -s {pods} ! -d {pods} -o cilium_host -m comment --comment \"cilium host->cluster \
+             masquerade\" -j SNAT --to-source {cilium_host}"
         ));
     }
     rules.push(format!(

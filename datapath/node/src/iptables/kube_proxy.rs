@@ -173,6 +173,8 @@ fn fixed(ruleset: &mut Ruleset) {
     for (table, chain, rule) in all {
         ruleset.rule(table, chain, rule);
     }
+    // The last rule of KUBE-SERVICES leads there, whether a service has a port or not.
+    ruleset.chain(Table::Nat, "KUBE-NODEPORTS");
     let mark = format!("-j MARK --set-xmark {MARK}");
     ruleset.rule(Table::Nat, "KUBE-MARK-MASQ", mark);
 }

@@ -21,11 +21,11 @@ pub enum IptablesError {
         source: io::Error,
     },
     /// The command complained.
-    #[error("{command}: {complaint}")]
+    #[error("run {command}: {complaint}")]
     Refused {
         /// Its name.
         command: &'static str,
-        /// The last line of what it wrote to standard error.
+        /// What it wrote to standard error.
         complaint: String,
     },
 }
@@ -136,11 +136,14 @@ fn write(input: &str) -> Result<(), IptablesError> {
 
 fn refused(command: &'static str, stderr: &[u8]) -> IptablesError {
     let stderr = String::from_utf8_lossy(stderr);
-    let words = stderr
-        .lines()
-        .find(|line| !line.trim().is_empty() && !line.starts_with("Try "));
-    IptablesError::Refused {
-        command,
-        complaint: words.unwrap_or("no word why").trim().to_owned(),
-    }
+    let lines = stderr.lines().map(str::trim);
+    let words: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("Try "))
+        .collect();
+    let complaint = if words.is_empty() {
+        "no word why".to_owned()
+    } else {
+        words.join("; ")
+    };
+    IptablesError::Refused { command, complaint }
 }

@@ -77,6 +77,21 @@ impl Ruleset {
         self.chains.is_empty() && self.jumps.is_empty()
     }
 
+    /// Chains of ours that rules and jumps lead to, and that are not there.
+    #[cfg(test)]
+    pub(super) fn dangling(&self) -> Vec<String> {
+        let jumps = self.jumps.iter().map(|(table, _, rule)| (*table, rule));
+        let rules = self
+            .chains
+            .iter()
+            .flat_map(|((table, _), rules)| rules.iter().map(|rule| (*table, rule)));
+        let targets = jumps
+            .chain(rules)
+            .map(|(table, rule)| (table, target(rule).to_owned()));
+        let missing = targets.filter(|key| is_ours(&key.1) && !self.chains.contains_key(key));
+        missing.map(|(_, chain)| chain).collect()
+    }
+
     /// The rules of a chain.
     #[cfg(test)]
     pub(super) fn of(&self, table: Table, chain: &str) -> &[String] {

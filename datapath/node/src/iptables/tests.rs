@@ -240,6 +240,42 @@ fn a_service_without_backends_is_refused() {
     assert_rules(&rules, "KUBE-NODEPORTS", &[]);
 }
 
+/// `iptables-restore` refuses a rule that leads to a chain that is not there.
+#[test]
+fn every_chain_that_a_rule_leads_to_is_there() {
+    let mut services = vec![webpod()];
+    for (port, external, internal) in [
+        (None, TrafficPolicy::Cluster, TrafficPolicy::Local),
+        (Some(30080), TrafficPolicy::Local, TrafficPolicy::Cluster),
+        (Some(30081), TrafficPolicy::Local, TrafficPolicy::Local),
+        (Some(30082), TrafficPolicy::Cluster, TrafficPolicy::Local),
+    ] {
+        for backends in 0..3 {
+            let mut service = webpod();
+            service.name = format!("web-{}", services.len());
+            service.external_traffic_policy = external;
+            service.internal_traffic_policy = internal;
+            service.ports[0].node_port = port;
+            // The first is of this node, the second of another.
+            service.ports[0].backends.truncate(backends);
+            services.push(service.clone());
+            service.name = format!("far-{}", services.len());
+            service.ports[0].backends.retain(|it| it.node != "k8s-ctr");
+            services.push(service);
+        }
+    }
+    assert_eq!(kube_proxy(services.clone()).dangling(), [""; 0]);
+    for service in services {
+        let name = service.name.clone();
+        assert_eq!(
+            kube_proxy(vec![service]).dangling(),
+            [""; 0],
+            "{name} alone"
+        );
+    }
+    assert_eq!(kube_proxy(Vec::new()).dangling(), [""; 0]);
+}
+
 #[test]
 fn traffic_from_outside_keeps_its_address_only_with_the_policy_local() {
     let mut outside = webpod();
@@ -390,10 +426,11 @@ fn under_a_tunnel_nodes_are_no_exception() {
         "{}",
         chain[0]
     );
-    assert!(
-        chain[2].contains("cilium host->cluster masquerade"),
-        "{}",
-        chain[2]
+    // Packets of pods keep their address in the tunnel.
+    assert_eq!(
+        chain[2],
+        "! -s 10.244.0.0/24 ! -d 10.244.0.0/24 -o cilium_host -m comment --comment \"cilium \
+         host->cluster masquerade\" -j SNAT --to-source 10.244.0.200"
     );
 }
 
@@ -604,6 +641,18 @@ mod as_root {
             );
             next.apply(rules).expect("mend");
             assert_eq!(iptables_save(), saved);
+
+            // The pods go, then the services too.
+            let mut empty = state.clone();
+            empty.services[0].ports[0].backends.clear();
+            next.apply(wanted(&empty, &NodeView::default()))
+                .expect("no backends");
+            let saved = iptables_save();
+            assert!(saved.contains("has no endpoints"), "{saved}");
+            assert!(!saved.contains("KUBE-SVC-"), "{saved}");
+            empty.services.clear();
+            next.apply(wanted(&empty, &NodeView::default()))
+                .expect("no services");
 
             remove().expect("remove");
             // The tables that came with the rules stay, empty.

@@ -8,6 +8,7 @@ mod agents;
 mod announcements;
 mod check;
 mod command_line;
+mod differential;
 mod exec;
 mod host;
 mod interrupt;

@@ -20,7 +20,13 @@ impl Step {
             Self::Curl(curl) => Some(curl.command()),
             Self::Exec(exec) => Some(exec.command.clone()),
             Self::ExpectRoute { .. } => Some(words("ip -json -4 route show table all")),
-            Self::Tcp(_) | Self::Route { .. } | Self::Link { .. } | Self::Set(_) => None,
+            Self::Tcp(_)
+            | Self::Route { .. }
+            | Self::Link { .. }
+            | Self::Set(_)
+            | Self::Apply(_)
+            | Self::Delete(_)
+            | Self::Scale(_) => None,
         }
     }
 }

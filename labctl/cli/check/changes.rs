@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use lab_checks::check_file::{LinkState, RouteChange, Target};
+use lab_cluster::Object;
 use lab_model::values::{Values, ValuesPatch};
 
 use super::command::{CommandError, Ended};
@@ -35,7 +36,7 @@ pub(super) enum ChangeError {
         /// Its first line on standard error.
         complaint: String,
     },
-    /// The values do not fit, or the node agents did not take them.
+    /// The values or objects do not fit, or the node agents did not take them.
     #[error("{0}")]
     Values(String),
 }
@@ -52,6 +53,7 @@ enum Undo {
 pub(super) struct Changes<'a> {
     live: &'a LiveLab,
     values: Values,
+    pub(super) objects: Vec<Object>,
     undo: Vec<Undo>,
 }
 
@@ -60,6 +62,7 @@ impl<'a> Changes<'a> {
         Self {
             live,
             values: live.sources.lab.values.clone(),
+            objects: live.sources.objects.clone(),
             undo: Vec::new(),
         }
     }
@@ -135,17 +138,30 @@ impl<'a> Changes<'a> {
             .values
             .overlay(&patch.0)
             .map_err(|error| told(error.to_string()))?;
+        let before = std::mem::replace(&mut self.values, values);
+        let applied = self.recompute("set values", interrupt);
+        if applied.is_err() {
+            self.values = before;
+        }
+        applied
+    }
+
+    /// Has the node agents apply what the values and objects, as they are now, come to.
+    pub(super) fn recompute(
+        &mut self,
+        what: &str,
+        interrupt: &Interrupt,
+    ) -> Result<(), ChangeError> {
+        let told = |told: String| ChangeError::Values(told);
         let mut lab = self.live.sources.lab.clone();
-        lab.values = values.clone();
+        lab.values = self.values.clone();
         let allocations = &self.live.cluster.allocations;
-        let cluster = lab_cluster::compute(&lab, &self.live.sources.objects, allocations)
-            .map_err(|faults| told(format!("set values: {faults}")))?;
+        let cluster = lab_cluster::compute(&lab, &self.objects, allocations)
+            .map_err(|faults| told(format!("{what}: {faults}")))?;
         self.undo.push(Undo::Plan);
         self.live
             .apply_states(&lab, &cluster.node_states, interrupt)
-            .map_err(|failure| told(text_of(failure)))?;
-        self.values = values;
-        Ok(())
+            .map_err(|failure| told(text_of(failure)))
     }
 
     /// Takes everything back, last change first. Goes on when one cannot be taken

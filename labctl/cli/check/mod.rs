@@ -5,6 +5,7 @@ mod capture;
 mod changes;
 mod command;
 mod context;
+mod objects;
 mod place;
 mod runner;
 mod steps;

@@ -31,6 +31,9 @@ pub(super) fn perform(
             state,
         } => changes.link(on, interface, *state, interrupt),
         Step::Set(patch) => changes.values(patch, interrupt),
+        Step::Apply(manifest) => changes.apply(manifest, interrupt),
+        Step::Delete(delete) => changes.delete(delete, interrupt),
+        Step::Scale(scale) => changes.scale(scale, interrupt),
         Step::Ping(_) | Step::Curl(_) | Step::Exec(_) | Step::ExpectRoute { .. } => {
             return command(live, step, interrupt);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use lab_model::values::ValuesPatch;
 
-use super::file::{CurlFailure, LinkState, TcpOutcome};
+use super::file::{CurlFailure, DeleteFile, LinkState, ManifestFile, ScaleFile, TcpOutcome};
 use crate::filter::Filter;
 
 /// A check, ready to be run.
@@ -146,6 +146,12 @@ pub enum Step {
     },
     /// Lay values over the lab's; to be reverted.
     Set(ValuesPatch),
+    /// Add or replace an API object; to be reverted.
+    Apply(ManifestFile),
+    /// Delete an API object; to be reverted.
+    Delete(DeleteFile),
+    /// Give a Deployment another number of pods; to be reverted.
+    Scale(ScaleFile),
 }
 
 /// Echo requests to send, and what must come back.
@@ -256,7 +262,8 @@ pub struct Route {
 }
 
 impl Step {
-    /// The node or pod at which the step is done; `set` is done to the whole lab.
+    /// The node or pod at which the step is done; values and API objects are the whole
+    /// lab's.
     #[must_use]
     pub const fn target(&self) -> Option<&Target> {
         match self {
@@ -267,7 +274,7 @@ impl Step {
             Self::Route { on, .. } | Self::ExpectRoute { on, .. } | Self::Link { on, .. } => {
                 Some(on)
             }
-            Self::Set(_) => None,
+            Self::Set(_) | Self::Apply(_) | Self::Delete(_) | Self::Scale(_) => None,
         }
     }
 
@@ -280,9 +287,13 @@ impl Step {
             Self::Curl(curl) => curl.timeout + Duration::from_secs(5),
             Self::Tcp(tcp) => tcp.timeout + Duration::from_secs(5),
             Self::Exec(exec) => exec.timeout,
-            Self::Route { .. } | Self::ExpectRoute { .. } | Self::Link { .. } | Self::Set(_) => {
-                Duration::from_secs(10)
-            }
+            Self::Route { .. }
+            | Self::ExpectRoute { .. }
+            | Self::Link { .. }
+            | Self::Set(_)
+            | Self::Apply(_)
+            | Self::Delete(_)
+            | Self::Scale(_) => Duration::from_secs(10),
         }
     }
 }

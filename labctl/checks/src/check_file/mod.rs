@@ -15,7 +15,10 @@ pub use check::{
     Capture, Check, Count, Curl, Exec, Expectation, Ping, Route, RouteChange, Step, Target, Tcp,
     Text,
 };
-pub use file::{CheckFile, CurlFailure, LinkState, StepKind, SuiteFile, TcpOutcome};
+pub use file::{
+    CheckFile, CurlFailure, DeleteFile, LinkState, ManifestFile, ScaleFile, StepKind, SuiteFile,
+    TcpOutcome,
+};
 pub use render::RenderError;
 pub use template::{Context, NodeFacts, OutsideFacts, PodFacts, ServiceFacts, ServicePortFacts};
 

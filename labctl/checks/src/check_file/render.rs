@@ -165,6 +165,9 @@ impl Rendering<'_> {
                 state: link.state,
             }),
             StepFile::Set(values) => Ok(Step::Set(values.clone())),
+            StepFile::Apply(manifest) => Ok(Step::Apply(manifest.clone())),
+            StepFile::Delete(delete) => Ok(Step::Delete(delete.clone())),
+            StepFile::Scale(scale) => Ok(Step::Scale(scale.clone())),
         }
     }
 

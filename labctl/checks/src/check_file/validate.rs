@@ -235,7 +235,11 @@ fn is_judged(step: &StepFile) -> bool {
     match step {
         StepFile::Ping(_) | StepFile::Curl(_) | StepFile::Tcp(_) | StepFile::Exec(_) => true,
         StepFile::Route(route) => route.expect.is_some(),
-        StepFile::Link(_) | StepFile::Set(_) => false,
+        StepFile::Link(_)
+        | StepFile::Set(_)
+        | StepFile::Apply(_)
+        | StepFile::Delete(_)
+        | StepFile::Scale(_) => false,
     }
 }
 

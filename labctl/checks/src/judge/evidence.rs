@@ -186,6 +186,18 @@ impl fmt::Display for Step {
                 write!(f, "{on}: ip link set {interface} {state}")
             }
             Self::Set(values) => write!(f, "set values {}", values.0),
+            Self::Apply(manifest) => {
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+                let kind = manifest.0.get("kind").map(text).unwrap_or_default();
+                let name = manifest.0.get("metadata").map(|it| text(&it["name"]));
+                write!(f, "apply {kind}/{}", name.unwrap_or_default())
+            }
+            Self::Delete(delete) => write!(f, "delete {}/{}", delete.kind, delete.name),
+            Self::Scale(scale) => write!(
+                f,
+                "scale Deployment/{} --replicas {}",
+                scale.deployment, scale.replicas
+            ),
         }
     }
 }

@@ -30,7 +30,15 @@ pub(super) fn judge(step: &Step, outcome: &StepOutcome) -> Result<(), Fault> {
         (Step::Tcp(tcp), StepOutcome::Tcp(outcome)) => {
             Err(failed(tcp.expect.as_str(), outcome.as_str()))
         }
-        (Step::Route { .. } | Step::Link { .. } | Step::Set(_), StepOutcome::Done) => Ok(()),
+        (
+            Step::Route { .. }
+            | Step::Link { .. }
+            | Step::Set(_)
+            | Step::Apply(_)
+            | Step::Delete(_)
+            | Step::Scale(_),
+            StepOutcome::Done,
+        ) => Ok(()),
         (
             step,
             StepOutcome::Command {

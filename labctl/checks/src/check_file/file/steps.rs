@@ -24,6 +24,12 @@ pub enum StepFile {
     Link(LinkFile),
     /// Lay Helm values over the lab's, live; reverted after the check.
     Set(ValuesPatch),
+    /// Add or replace an API object; reverted after the check.
+    Apply(ManifestFile),
+    /// Delete an API object; reverted after the check.
+    Delete(DeleteFile),
+    /// Give a Deployment another number of pods; reverted after the check.
+    Scale(ScaleFile),
 }
 
 impl StepFile {
@@ -38,6 +44,9 @@ impl StepFile {
             Self::Route(_) => StepKind::Route,
             Self::Link(_) => StepKind::Link,
             Self::Set(_) => StepKind::Set,
+            Self::Apply(_) => StepKind::Apply,
+            Self::Delete(_) => StepKind::Delete,
+            Self::Scale(_) => StepKind::Scale,
         }
     }
 }
@@ -60,6 +69,43 @@ pub enum StepKind {
     Link,
     /// `set`
     Set,
+    /// `apply`
+    Apply,
+    /// `delete`
+    Delete,
+    /// `scale`
+    Scale,
+}
+
+/// `apply`: an object as a manifest has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ManifestFile(pub serde_json::Map<String, serde_json::Value>);
+
+/// `delete`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteFile {
+    /// Kind of the object, such as `Service`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace (default `default`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// `scale`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScaleFile {
+    /// Name of the Deployment.
+    pub deployment: String,
+    /// Its namespace (default `default`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How many pods.
+    pub replicas: u32,
 }
 
 /// `ping`

@@ -20,4 +20,5 @@ mod one_to_one;
 mod refusals;
 mod round_trip;
 mod scene;
+mod services;
 mod tunnel;

@@ -135,6 +135,13 @@ fn around(cilium_host: Ipv4Addr, pods: Ipv4Net, native: bool) -> Vec<String> {
             "! -s {pods} ! -d {pods} -o cilium_host -m comment --comment \"cilium host->cluster \
              masquerade\" -j SNAT --to-source {cilium_host}"
         ));
+        // But for those that kube-proxy marks, which come back through this node:
+        // MASQUERADE would choose an address of `eth0`, since that of cilium_host has
+        // the scope of the link.
+        rules.push(format!(
+            "-s {pods} ! -d {pods} -o cilium_host -m mark --mark 0x4000/0x4000 -m comment \
+             --comment \"cilium host->cluster masquerade\" -j SNAT --to-source {cilium_host}"
+        ));
     }
     rules.push(format!(
         "-s 127.0.0.1/32 -o cilium_host -m comment --comment \"cilium host->cluster from \

@@ -432,6 +432,14 @@ fn under_a_tunnel_nodes_are_no_exception() {
         "! -s 10.244.0.0/24 ! -d 10.244.0.0/24 -o cilium_host -m comment --comment \"cilium \
          host->cluster masquerade\" -j SNAT --to-source 10.244.0.200"
     );
+    // Unless kube-proxy has them come back through this node.
+    assert!(
+        chain[3].starts_with(
+            "-s 10.244.0.0/24 ! -d 10.244.0.0/24 -o cilium_host -m mark --mark 0x4000/0x4000 "
+        ),
+        "{}",
+        chain[3]
+    );
 }
 
 #[test]

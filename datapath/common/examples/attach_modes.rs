@@ -33,7 +33,7 @@ fn classifiers() {
     let mut ebpf = datapath::load(OBJECT);
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace, as root");
     qdisc_add_clsact(INTERFACE).expect("every kernel since 4.5 has clsact");
-    for name in programs::ALL {
+    for name in programs::ALL.into_iter().chain(programs::CALLED) {
         let program = program(&mut ebpf, name);
         let verified = verified(program.info());
         let tcx = attach(program, TcAttachOptions::TcxOrder(LinkOrder::default()));

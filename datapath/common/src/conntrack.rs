@@ -67,6 +67,12 @@ pub struct CtEntry {
     pub tx_flags_seen: u8,
     /// TCP flags seen from the responder, ored.
     pub rx_flags_seen: u8,
+    /// Of a client's flow to a service: the backend's id.
+    pub backend: u32,
+    /// The service that the flow belongs to, or 0.
+    pub rev_nat_index: u16,
+    /// Zero.
+    pub padding: u16,
 }
 
 /// TCP flags byte, RFC 9293.
@@ -137,13 +143,17 @@ impl Tracked {
         }
     }
 
+    /// As a number, for [`Tracked::from_bits`].
     #[inline(always)]
-    pub(crate) const fn bits(self) -> u8 {
+    #[must_use]
+    pub const fn bits(self) -> u8 {
         self.0
     }
 
+    /// What [`Tracked::bits`] made of it.
     #[inline(always)]
-    pub(crate) const fn from_bits(bits: u8) -> Self {
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
 }
@@ -153,6 +163,92 @@ impl Tracked {
 enum Sender {
     Initiator,
     Responder,
+}
+
+/// What is to be done with the entries of a packet's flow. All of it is one function in the
+/// kernel, which the verifier walks for itself ([`Maps::track`]).
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// See [`from_endpoint`].
+    FromEndpoint = 0,
+    /// See [`to_endpoint`].
+    ToEndpoint = 1,
+    /// See [`from_host`].
+    FromHost = 2,
+    /// See [`masqueraded_reply`].
+    MasqueradedReply = 3,
+    /// See [`ensure_masqueraded`].
+    EnsureMasqueraded = 4,
+    /// See [`mark_service`].
+    MarkService = 5,
+}
+
+/// A [`Step`], and what else it goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// What is to be done.
+    pub step: Step,
+    /// The packet's TCP flags.
+    pub tcp_flags: u8,
+    /// The service, for [`Step::MarkService`].
+    pub rev_nat_index: u16,
+}
+
+impl Task {
+    #[inline(always)]
+    const fn new(step: Step, tcp_flags: u8) -> Self {
+        Self {
+            step,
+            tcp_flags,
+            rev_nat_index: 0,
+        }
+    }
+
+    /// As one argument of a function of the kernel's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_word(self) -> u32 {
+        self.step as u32 | (self.tcp_flags as u32) << 8 | (self.rev_nat_index as u32) << 16
+    }
+
+    /// What [`Task::to_word`] made of it. An unknown step is the last one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u32) -> Self {
+        let step = match word as u8 {
+            0 => Step::FromEndpoint,
+            1 => Step::ToEndpoint,
+            2 => Step::FromHost,
+            3 => Step::MasqueradedReply,
+            4 => Step::EnsureMasqueraded,
+            _ => Step::MarkService,
+        };
+        Self {
+            step,
+            tcp_flags: (word >> 8) as u8,
+            rev_nat_index: (word >> 16) as u16,
+        }
+    }
+}
+
+/// What [`Maps::track`] does.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn track<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
+    match task.step {
+        Step::EnsureMasqueraded => {
+            ensure_flow(k, tuple, task.tcp_flags)?;
+            Ok(Tracked::UNKNOWN)
+        }
+        Step::MarkService => {
+            mark(k, tuple, task.tcp_flags, task.rev_nat_index)?;
+            Ok(Tracked::UNKNOWN)
+        }
+        _ => observe(k, tuple, task),
+    }
 }
 
 /// Tracks a packet that a local endpoint sent.
@@ -165,20 +261,7 @@ pub fn from_endpoint<K: Kernel>(
     tuple: &Tuple,
     tcp_flags: u8,
 ) -> Result<Tracked, DropReason> {
-    let opened_here = tuple.with_direction(Direction::Out);
-    match see(k, &opened_here, Sender::Initiator, tcp_flags) {
-        Seen::Due => return Ok(Tracked::new(Verdict::Established, true)),
-        Seen::Before => return Ok(Tracked::new(Verdict::Established, false)),
-        Seen::Never => {}
-    }
-    let opened_from_afar = tuple.reversed().with_direction(Direction::In);
-    match see(k, &opened_from_afar, Sender::Responder, tcp_flags) {
-        Seen::Due => return Ok(Tracked::new(Verdict::Reply, true)),
-        Seen::Before => return Ok(Tracked::new(Verdict::Reply, false)),
-        Seen::Never => {}
-    }
-    create(k, &opened_here, Sender::Initiator, tcp_flags)?;
-    Ok(Tracked::new(Verdict::New, true))
+    k.track(tuple, Task::new(Step::FromEndpoint, tcp_flags))
 }
 
 /// Tracks a packet on its way to a local endpoint.
@@ -187,20 +270,7 @@ pub fn from_endpoint<K: Kernel>(
 /// [`DropReason::CtCreateFailed`].
 #[inline(always)]
 pub fn to_endpoint<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Tracked, DropReason> {
-    let opened_here = tuple.reversed().with_direction(Direction::Out);
-    match see(k, &opened_here, Sender::Responder, tcp_flags) {
-        Seen::Due => return Ok(Tracked::new(Verdict::Reply, true)),
-        Seen::Before => return Ok(Tracked::new(Verdict::Reply, false)),
-        Seen::Never => {}
-    }
-    let opened_from_afar = tuple.with_direction(Direction::In);
-    match see(k, &opened_from_afar, Sender::Initiator, tcp_flags) {
-        Seen::Due => return Ok(Tracked::new(Verdict::Established, true)),
-        Seen::Before => return Ok(Tracked::new(Verdict::Established, false)),
-        Seen::Never => {}
-    }
-    create(k, &opened_from_afar, Sender::Initiator, tcp_flags)?;
-    Ok(Tracked::new(Verdict::New, true))
+    k.track(tuple, Task::new(Step::ToEndpoint, tcp_flags))
 }
 
 /// Tracks a packet of the host itself, whose port NAT reserves.
@@ -209,14 +279,7 @@ pub fn to_endpoint<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Tra
 /// [`DropReason::CtCreateFailed`].
 #[inline(always)]
 pub fn from_host<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<Tracked, DropReason> {
-    let key = tuple.with_direction(Direction::Out);
-    match see(k, &key, Sender::Initiator, tcp_flags) {
-        Seen::Due => return Ok(Tracked::new(Verdict::Established, true)),
-        Seen::Before => return Ok(Tracked::new(Verdict::Established, false)),
-        Seen::Never => {}
-    }
-    create(k, &key, Sender::Initiator, tcp_flags)?;
-    Ok(Tracked::new(Verdict::New, true))
+    k.track(tuple, Task::new(Step::FromHost, tcp_flags))
 }
 
 /// Tracks a reply whose translation was just undone. It belongs to a flow that
@@ -232,14 +295,7 @@ pub fn masqueraded_reply<K: Kernel>(
     tuple: &Tuple,
     tcp_flags: u8,
 ) -> Result<Tracked, DropReason> {
-    let key = tuple.reversed().with_direction(Direction::Out);
-    match see(k, &key, Sender::Responder, tcp_flags) {
-        Seen::Due => return Ok(Tracked::new(Verdict::Reply, true)),
-        Seen::Before => return Ok(Tracked::new(Verdict::Reply, false)),
-        Seen::Never => {}
-    }
-    create(k, &key, Sender::Responder, tcp_flags)?;
-    Ok(Tracked::new(Verdict::Reply, true))
+    k.track(tuple, Task::new(Step::MasqueradedReply, tcp_flags))
 }
 
 /// As [`masqueraded_reply`], for a packet that [`to_endpoint`] will see again:
@@ -253,6 +309,82 @@ pub fn ensure_masqueraded<K: Kernel>(
     tuple: &Tuple,
     tcp_flags: u8,
 ) -> Result<(), DropReason> {
+    let task = Task::new(Step::EnsureMasqueraded, tcp_flags);
+    k.track(tuple, task).map(|_| ())
+}
+
+/// Makes sure that a flow to a backend is there and says which service it is of, and
+/// counts nothing: whoever tracks the packet does.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn mark_service<K: Kernel>(
+    k: &K,
+    flow: &Tuple,
+    tcp_flags: u8,
+    rev_nat_index: u16,
+) -> Result<(), DropReason> {
+    let task = Task {
+        rev_nat_index,
+        ..Task::new(Step::MarkService, tcp_flags)
+    };
+    k.track(flow, task).map(|_| ())
+}
+
+/// Looks for the packet's flow as one that was opened here, then, where that may be, as one that
+/// was opened towards this side; and makes the entry of a new one.
+#[inline(always)]
+fn observe<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
+    let is_sent_here = matches!(task.step, Step::FromEndpoint | Step::FromHost);
+    let is_either = matches!(task.step, Step::FromEndpoint | Step::ToEndpoint);
+    // One look in a loop, rather than two: each that LLVM finds is a function with a frame of its
+    // own, and a program has 512 bytes for all of them.
+    for direction in [Direction::Out, Direction::In] {
+        if matches!(direction, Direction::In) && !is_either {
+            break;
+        }
+        let (key, sender) = entry_of(tuple, direction, is_sent_here);
+        let verdict = match sender {
+            Sender::Initiator => Verdict::Established,
+            Sender::Responder => Verdict::Reply,
+        };
+        match see(k, &key, sender, task.tcp_flags) {
+            Seen::Due => return Ok(Tracked::new(verdict, true)),
+            Seen::Before => return Ok(Tracked::new(verdict, false)),
+            Seen::Never => {}
+        }
+    }
+    let direction = match task.step {
+        Step::ToEndpoint => Direction::In,
+        _ => Direction::Out,
+    };
+    let (key, sender) = entry_of(tuple, direction, is_sent_here);
+    create(k, &key, sender, task.tcp_flags)?;
+    let verdict = match sender {
+        Sender::Initiator => Verdict::New,
+        Sender::Responder => Verdict::Reply,
+    };
+    Ok(Tracked::new(verdict, true))
+}
+
+/// The entry of a packet's flow, if that was opened here (`Out`) or towards this side (`In`), and
+/// which end the packet comes from.
+#[inline(always)]
+fn entry_of(tuple: &Tuple, direction: Direction, is_sent_here: bool) -> (Tuple, Sender) {
+    let is_openers = is_sent_here == matches!(direction, Direction::Out);
+    if is_openers {
+        (tuple.with_direction(direction), Sender::Initiator)
+    } else {
+        (
+            tuple.reversed().with_direction(direction),
+            Sender::Responder,
+        )
+    }
+}
+
+#[inline(always)]
+fn ensure_flow<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), DropReason> {
     let key = tuple.reversed().with_direction(Direction::Out);
     let now = k.now();
     if k.ct_update(&key, |entry| entry.lifetime > now) == Some(true) {
@@ -269,6 +401,107 @@ pub fn ensure_masqueraded<K: Kernel>(
 pub fn is_reply<M: Maps>(maps: &M, tuple: &Tuple) -> bool {
     let key = tuple.reversed().with_direction(Direction::In);
     maps.ct_update(&key, |entry| entry.lifetime > maps.now()) == Some(true)
+}
+
+/// The backend that a client's flow to a service has, if it has one of that service.
+/// Notes the packet in that flow.
+#[inline(always)]
+pub fn service_backend<K: Kernel>(
+    k: &K,
+    tuple: &Tuple,
+    tcp_flags: u8,
+    rev_nat_index: u16,
+) -> Option<u32> {
+    let key = tuple.with_direction(Direction::Service);
+    let is_tcp = key.protocol == protocol::TCP;
+    let now = k.now();
+    let length = k.length();
+    k.ct_update(&key, |entry| {
+        let sender = Sender::Initiator;
+        let is_reopened = is_tcp && entry.is_reopened_by(sender, tcp_flags);
+        if entry.lifetime <= now || is_reopened || entry.rev_nat_index != rev_nat_index {
+            return 0;
+        }
+        entry.note(sender, tcp_flags, length);
+        entry.refresh(is_tcp, sender, tcp_flags, now);
+        entry.backend
+    })
+}
+
+/// The backend that a client has of a service, whichever that is.
+#[inline(always)]
+pub fn backend_of<M: Maps>(maps: &M, flow: &Tuple) -> Option<u32> {
+    let key = flow.with_direction(Direction::Service);
+    maps.ct_update(&key, |entry| entry.backend)
+}
+
+/// Remembers which backend a client's flow to a service has.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
+#[inline(always)]
+pub fn open_service<K: Kernel>(
+    k: &K,
+    tuple: &Tuple,
+    tcp_flags: u8,
+    backend: u32,
+    rev_nat_index: u16,
+) -> Result<(), DropReason> {
+    let key = tuple.with_direction(Direction::Service);
+    let now = k.now();
+    let mut entry = CtEntry {
+        backend,
+        rev_nat_index,
+        ..CtEntry::default()
+    };
+    entry.note(Sender::Initiator, tcp_flags, k.length());
+    let is_tcp = key.protocol == protocol::TCP;
+    entry.refresh(is_tcp, Sender::Initiator, tcp_flags, now);
+    k.ct_create(&key, &entry)
+        .map_err(|_| DropReason::CtCreateFailed)
+}
+
+#[inline(always)]
+fn mark<K: Kernel>(
+    k: &K,
+    flow: &Tuple,
+    tcp_flags: u8,
+    rev_nat_index: u16,
+) -> Result<(), DropReason> {
+    let is_tcp = flow.protocol == protocol::TCP;
+    let now = k.now();
+    let is_marked = k.ct_update(flow, |entry| {
+        let is_reopened = is_tcp && entry.is_reopened_by(Sender::Initiator, tcp_flags);
+        if entry.lifetime <= now || is_reopened {
+            return false;
+        }
+        entry.rev_nat_index = rev_nat_index;
+        true
+    });
+    if is_marked == Some(true) {
+        return Ok(());
+    }
+    let mut entry = CtEntry {
+        rev_nat_index,
+        ..CtEntry::default()
+    };
+    entry.lifetime = entry.next_lifetime(is_tcp, tcp_flags, now);
+    k.ct_create(flow, &entry)
+        .map_err(|_| DropReason::CtCreateFailed)
+}
+
+/// The service that a live flow belongs to.
+#[inline(always)]
+pub fn service_of<M: Maps>(maps: &M, flow: &Tuple) -> Option<u16> {
+    let now = maps.now();
+    let index = maps.ct_update(flow, |entry| {
+        if entry.lifetime > now {
+            entry.rev_nat_index
+        } else {
+            0
+        }
+    })?;
+    if index == 0 { None } else { Some(index) }
 }
 
 /// What became of a packet and the entry of its flow.

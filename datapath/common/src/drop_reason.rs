@@ -10,6 +10,8 @@ pub enum DropReason {
     InvalidPacket = 134,
     /// The packet is longer than the tunnel takes whole.
     FragmentationNeeded = 136,
+    /// The next program on the packet's way is not there.
+    MissedTailCall = 140,
     /// The kernel refused to write into the packet.
     WriteError = 141,
     /// An ICMP error of a kind that has no code of that number.
@@ -24,21 +26,28 @@ pub enum DropReason {
     CtCreateFailed = 155,
     /// A fragment, while fragments are not tracked.
     FragmentsUnsupported = 157,
+    /// A service without a backend.
+    NoService = 158,
     /// No free port to masquerade with, or the NAT map refused the entry.
     NoNatMapping = 167,
     /// A protocol, or an ICMP type, that cannot be masqueraded.
     NatUnsupportedProtocol = 168,
+    /// No route to a backend of another node.
+    FibLookupFailed = 169,
     /// An identity that no other node may claim.
     InvalidIdentity = 171,
+    /// From outside, for a service that is there for the cluster alone.
+    IsClusterIp = 174,
     /// A later fragment whose first fragment was not seen.
     FragmentNotFound = 175,
 }
 
 impl DropReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidPacket,
         Self::FragmentationNeeded,
+        Self::MissedTailCall,
         Self::WriteError,
         Self::UnknownIcmpCode,
         Self::NoTunnelKey,
@@ -46,9 +55,12 @@ impl DropReason {
         Self::ChecksumL4,
         Self::CtCreateFailed,
         Self::FragmentsUnsupported,
+        Self::NoService,
         Self::NoNatMapping,
         Self::NatUnsupportedProtocol,
+        Self::FibLookupFailed,
         Self::InvalidIdentity,
+        Self::IsClusterIp,
         Self::FragmentNotFound,
     ];
 
@@ -71,6 +83,7 @@ impl DropReason {
         match self {
             Self::InvalidPacket => "Invalid packet",
             Self::FragmentationNeeded => "Fragmentation needed",
+            Self::MissedTailCall => "Missed tail call",
             Self::WriteError => "Error writing to packet",
             Self::UnknownIcmpCode => "Unknown ICMPv4 code",
             Self::NoTunnelKey => "Error retrieving tunnel key",
@@ -78,6 +91,9 @@ impl DropReason {
             Self::ChecksumL4 => "Error while correcting L4 checksum",
             Self::CtCreateFailed => "CT: Map insertion failed",
             Self::FragmentsUnsupported => "IP fragmentation not supported",
+            Self::NoService => "Service backend not found",
+            Self::FibLookupFailed => "FIB lookup failed",
+            Self::IsClusterIp => "Is a ClusterIP",
             Self::NoNatMapping => "No mapping for NAT masquerade",
             Self::NatUnsupportedProtocol => "Unsupported protocol for NAT masquerade",
             Self::InvalidIdentity => "Invalid identity",

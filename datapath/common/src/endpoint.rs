@@ -8,6 +8,9 @@ pub mod flag {
     pub const HOST: u32 = 1 << 0;
     /// Never masqueraded (multi-pool `skip-masquerade`).
     pub const NO_SNAT: u32 = 1 << 1;
+    /// Takes the traffic of a local redirect policy that does not apply to itself
+    /// (`skipRedirectFromBackend`).
+    pub const REDIRECT_BACKEND: u32 = 1 << 2;
 }
 
 /// Value of `cilium_lxc`, keyed by [`crate::Address`]: a local endpoint.

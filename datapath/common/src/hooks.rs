@@ -14,7 +14,8 @@ use crate::ipv4::Ipv4;
 use crate::kernel::{Kernel, Packet, Route};
 use crate::nat::egress::masquerade;
 use crate::nat::reverse::{Outcome, unmasquerade};
-use crate::settings::{self, Settings};
+use crate::service::packet::{self, Leaving};
+use crate::settings::{self, Device, Settings};
 use crate::trace::{self, Point};
 use crate::transport::{Kind, Transport};
 use crate::tunnel;
@@ -45,6 +46,29 @@ pub enum Action {
     },
     /// Back out of the interface it came in through (`bpf_redirect`).
     Reflect,
+    /// On in another program, with this packet (`bpf_tail_call`).
+    Call(Stage),
+}
+
+/// Parts of the way that are programs of their own: together with the hook before them they
+/// would need more stack than a program has. Values are indices of `cilium_calls`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// [`packet::from_outside`]: came in for a service.
+    ServiceFromOutside = 0,
+    /// [`packet::from_pod`]: a pod sent it to a service.
+    ServiceFromPod = 1,
+    /// [`from_netdev`], with a backend's address by now.
+    FromNetdev = 2,
+    /// [`from_container`], with a backend's address by now.
+    FromContainer = 3,
+    /// [`from_netdev_to_node`].
+    Unmasquerade = 4,
+    /// [`packet::error_leaving`]: an ICMP error leaves the node.
+    ErrorLeaving = 5,
+    /// [`to_netdev_past_services`]: an ICMP error that is about no service.
+    Masquerade = 6,
 }
 
 /// A pod sent the packet.
@@ -58,6 +82,9 @@ pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     };
     let settings = k.settings();
     let transport = Transport::read(k, &ip, &settings)?;
+    if settings.has(settings::flag::SERVICES) && packet::is_for_service(k, &ip, &transport) {
+        return Ok(Action::Call(Stage::ServiceFromPod));
+    }
     let tuple = transport.tuple(&ip);
     let mut tracked = untracked(&transport);
     if let Some(tuple) = &tuple {
@@ -84,6 +111,7 @@ pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         }
         if let Some(tuple) = &tuple {
             tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+            packet::answer(k, &settings, &mut ip, &transport, tuple, tracked)?;
         }
         reaches_pod(k, &settings, &ip, tracked, endpoint.ifindex);
         return deliver(k, &mut ip, &endpoint);
@@ -109,7 +137,7 @@ pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 /// Why it must be dropped.
 #[inline(always)]
 pub fn to_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
-    let Some(ip) = Ipv4::of_frame(k) else {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
         return Ok(Action::Continue);
     };
     let settings = k.settings();
@@ -117,6 +145,7 @@ pub fn to_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     let mut tracked = untracked(&transport);
     if let Some(tuple) = &transport.tuple(&ip) {
         tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+        packet::answer(k, &settings, &mut ip, &transport, tuple, tracked)?;
     }
     reaches_pod(k, &settings, &ip, tracked, k.ifindex());
     Ok(Action::Continue)
@@ -145,15 +174,35 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         Tracked::UNKNOWN,
         k.ifindex(),
     );
-    if let Some(endpoint) = k.endpoint(ip.destination)
-        && !is_host(&endpoint)
-    {
-        return straight_to_pod(k, &settings, &mut ip, &endpoint);
+    if k.endpoint(ip.destination).is_some_and(|it| !is_host(&it)) {
+        return straight_to_pod(k, &settings, &mut ip);
     }
-    if !settings.has(settings::flag::MASQUERADE) {
+    let has_services = settings.has(settings::flag::SERVICES);
+    if !settings.has(settings::flag::MASQUERADE) && !has_services {
         return Ok(Action::Continue);
     }
-    match unmasquerade(k, &settings, &mut ip)? {
+    if has_services {
+        let transport = Transport::read(k, &ip, &settings)?;
+        if packet::is_for_service(k, &ip, &transport) {
+            return Ok(Action::Call(Stage::ServiceFromOutside));
+        }
+    }
+    Ok(Action::Call(Stage::Unmasquerade))
+}
+
+/// A packet came in for the node itself, or so its sender thinks: it may answer what was
+/// masqueraded (`tail_nodeport_nat_ingress_ipv4`).
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn from_netdev_to_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let settings = k.settings();
+    let transport = Transport::read(k, &ip, &settings)?;
+    match unmasquerade(k, &mut ip, &transport)? {
         Outcome::NotOurs => Ok(Action::Continue),
         Outcome::Error => match short_way_to_pod(k, &settings, &ip) {
             Some(endpoint) => {
@@ -176,7 +225,7 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
                 } else {
                     conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
                 }
-                Ok(Action::Continue)
+                packet::back_outside(k, &settings, &mut ip)
             }
         },
     }
@@ -210,10 +259,50 @@ pub fn to_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         return Ok(Action::Continue);
     };
     let settings = k.settings();
+    let mut is_service = false;
+    if settings.has(settings::flag::SERVICES) && ip.source != device.address {
+        match k.leaving()? {
+            Leaving::Undone => {
+                let ends = (ip.source, ip.destination);
+                let tracked = trace::carried(k).unwrap_or(Tracked::UNKNOWN);
+                trace::passes(k, &settings, Point::ToNetwork, ends, tracked, k.ifindex());
+                return Ok(Action::Continue);
+            }
+            Leaving::Error => return Ok(Action::Call(Stage::ErrorLeaving)),
+            Leaving::ForOtherNode => is_service = true,
+            Leaving::NoService => {}
+        }
+    }
+    leave(k, &settings, &device, &mut ip, is_service)
+}
+
+/// [`to_netdev`], for an ICMP error that is about no service.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn to_netdev_past_services<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let Some(device) = k.device(k.ifindex()) else {
+        return Ok(Action::Continue);
+    };
+    leave(k, &k.settings(), &device, &mut ip, false)
+}
+
+#[inline(always)]
+fn leave<K: Kernel>(
+    k: &mut K,
+    settings: &Settings,
+    device: &Device,
+    ip: &mut Ipv4,
+    is_service: bool,
+) -> Result<Action, DropReason> {
     let ends = (ip.source, ip.destination);
-    let host = masquerade(k, &settings, &device, &mut ip)?;
+    let host = masquerade(k, settings, device, ip, is_service)?;
     let tracked = trace::carried(k).unwrap_or(host);
-    trace::passes(k, &settings, Point::ToNetwork, ends, tracked, k.ifindex());
+    trace::passes(k, settings, Point::ToNetwork, ends, tracked, k.ifindex());
     Ok(Action::Continue)
 }
 
@@ -245,18 +334,23 @@ fn straight_to_pod<K: Kernel>(
     k: &mut K,
     settings: &Settings,
     ip: &mut Ipv4,
-    endpoint: &Endpoint,
 ) -> Result<Action, DropReason> {
     if !takes_short_way(k, settings, ip) {
         return Ok(Action::Continue);
     }
+    // Looked up here and not passed along: of an `Option` that is carried over a branch,
+    // LLVM would move the unset part, which the verifier refuses.
+    let Some(endpoint) = k.endpoint(ip.destination) else {
+        return Ok(Action::Continue);
+    };
     let transport = Transport::read(k, ip, settings)?;
     let mut tracked = untracked(&transport);
     if let Some(tuple) = &transport.tuple(ip) {
         tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+        packet::answer(k, settings, ip, &transport, tuple, tracked)?;
     }
     reaches_pod(k, settings, ip, tracked, endpoint.ifindex);
-    deliver(k, ip, endpoint)
+    deliver(k, ip, &endpoint)
 }
 
 #[inline(always)]

@@ -3,11 +3,16 @@
 
 use crate::address::Address;
 use crate::arp::{L2Responder, L2ResponderKey};
-use crate::conntrack::CtEntry;
+use crate::conntrack::{CtEntry, Task, Tracked};
+use crate::drop_reason::DropReason;
 use crate::endpoint::{Endpoint, IpcacheEntry};
 use crate::fragment::{FragmentKey, Ports};
 use crate::ipv4::Ipv4;
 use crate::nat::NatEntry;
+use crate::nat::decision::Target;
+use crate::nat::mapping::PortRange;
+use crate::service::Services;
+use crate::service::packet::{Asked, Chosen, Leaving};
 use crate::settings::{Device, Settings};
 use crate::trace::Event;
 use crate::tunnel::TunnelKey;
@@ -149,6 +154,34 @@ pub trait Maps {
     /// [`Refused`] when the map is full beyond eviction.
     fn ct_create(&self, key: &Tuple, entry: &CtEntry) -> Result<(), Refused>;
 
+    /// Calls [`conntrack::track`](crate::conntrack::track). In the kernel it is a function that
+    /// is verified once and for itself, with variables of its own.
+    ///
+    /// # Errors
+    /// [`DropReason::CtCreateFailed`].
+    fn track(&self, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason>;
+
+    /// Calls [`packet::choose`](crate::service::packet::choose), as [`Maps::track`] does.
+    fn choose(&self, tuple: &Tuple, asked: Asked, chosen: &mut Chosen) -> u8;
+
+    /// Calls [`mapping::find_or_create`](crate::nat::mapping::find_or_create), as
+    /// [`Maps::track`] does.
+    ///
+    /// # Errors
+    /// [`DropReason::NoNatMapping`].
+    fn mapping(
+        &self,
+        forward: &Tuple,
+        target: Target,
+        range: PortRange,
+    ) -> Result<NatEntry, DropReason>;
+
+    /// Calls [`packet::leaving`](crate::service::packet::leaving), as [`Maps::track`] does.
+    ///
+    /// # Errors
+    /// Why the packet must be dropped.
+    fn leaving(&mut self) -> Result<Leaving, DropReason>;
+
     /// A NAT entry.
     fn nat(&self, key: &Tuple) -> Option<NatEntry>;
     /// Writes a NAT entry unless the key is taken (`BPF_NOEXIST`).
@@ -198,7 +231,7 @@ pub trait Maps {
     fn event(&self, fill: impl FnOnce(&mut Event));
 }
 
-/// Both halves: what the logic is generic over.
-pub trait Kernel: Packet + Maps {}
+/// All of it: what the logic is generic over.
+pub trait Kernel: Packet + Maps + Services {}
 
-impl<K: Packet + Maps> Kernel for K {}
+impl<K: Packet + Maps + Services> Kernel for K {}

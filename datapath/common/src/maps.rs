@@ -3,6 +3,9 @@
 //! Names are Cilium's where Cilium has the map. The kernel keeps 15 bytes of a
 //! map's name; pins carry all of it.
 
+/// Index → program ([`crate::programs::CALLS`]), an array of programs. Pinned, as the kernel empties
+/// one that only programs use.
+pub const CALLS: &str = "cilium_calls";
 /// One [`crate::settings::Settings`] (array of 1).
 pub const RUNTIME_CONFIG: &str = "cilium_runtime_config";
 /// `u32` ifindex → [`crate::settings::Device`] (hash).
@@ -54,7 +57,8 @@ pub const EVENTS: &str = "cilium_events";
 pub const EVENTS_LOST: &str = "cilium_events_lost";
 
 /// Every map of the datapath object.
-pub const ALL: [&str; 23] = [
+pub const ALL: [&str; 24] = [
+    CALLS,
     RUNTIME_CONFIG,
     DEVICES,
     LXC,

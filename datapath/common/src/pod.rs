@@ -29,7 +29,7 @@ plain_old_data! {
     Address: 4,
     Port: 2,
     Tuple: 16,
-    CtEntry: 48,
+    CtEntry: 56,
     NatEntry: 12,
     Endpoint: 28,
     IpcacheEntry: 8,

@@ -31,6 +31,39 @@ pub const ALL: [&str; 8] = [
     TO_HOST,
 ];
 
+/// [`Stage::ServiceFromOutside`](crate::hooks::Stage): a packet from outside, to a service.
+pub const SERVICE_FROM_OUTSIDE: &str = "tail_nodeport_ingress_ipv4";
+/// [`Stage::ServiceFromPod`](crate::hooks::Stage): a pod's packet to a service.
+pub const SERVICE_FROM_POD: &str = "tail_service_from_pod";
+
+/// [`Stage::Unmasquerade`](crate::hooks::Stage): a packet from outside, to the node.
+pub const UNMASQUERADE: &str = "tail_nodeport_nat_ingress_ipv4";
+
+/// [`Stage::ErrorLeaving`](crate::hooks::Stage): an ICMP error leaves the node.
+pub const ERROR_LEAVING: &str = "tail_service_icmp_error";
+/// [`Stage::Masquerade`](crate::hooks::Stage): an ICMP error that is about no service.
+pub const MASQUERADE: &str = "tail_handle_snat_fwd_ipv4";
+
+/// Every program of the datapath object that others call, and that is attached nowhere.
+pub const CALLED: [&str; 5] = [
+    SERVICE_FROM_OUTSIDE,
+    SERVICE_FROM_POD,
+    UNMASQUERADE,
+    ERROR_LEAVING,
+    MASQUERADE,
+];
+
+/// What is behind each index of `cilium_calls` ([`Stage`](crate::hooks::Stage)).
+pub const CALLS: [&str; 7] = [
+    SERVICE_FROM_OUTSIDE,
+    SERVICE_FROM_POD,
+    FROM_NETDEV,
+    FROM_CONTAINER,
+    UNMASQUERADE,
+    ERROR_LEAVING,
+    MASQUERADE,
+];
+
 /// Object `sock`: programs on the node's cgroup, and so on every socket of the node
 /// and its pods.
 pub mod sock {

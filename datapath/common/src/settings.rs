@@ -18,6 +18,8 @@ pub mod flag {
     pub const TUNNEL: u32 = 1 << 5;
     /// `enableRemoteNodeMasquerade`: translate towards other nodes too.
     pub const REMOTE_NODE_MASQUERADE: u32 = 1 << 6;
+    /// Look for services in packets, too.
+    pub const SERVICES: u32 = 1 << 8;
     /// Report packets in `cilium_events` (`hubble.enabled`).
     pub const FLOWS: u32 = 1 << 16;
     /// Report packets where they go, not where they come from (`monitorAggregation`

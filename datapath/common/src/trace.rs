@@ -6,7 +6,6 @@
 
 use crate::address::{Address, Port};
 use crate::conntrack::Tracked;
-use crate::drop_reason::DropReason;
 use crate::ipv4::Ipv4;
 use crate::kernel::Kernel;
 use crate::settings::{Settings, flag};
@@ -110,7 +109,7 @@ pub struct Event {
     pub length: u32,
     /// One of [`kind`].
     pub kind: u8,
-    /// A [`Point`], a [`DropReason`] or a [`XlatePoint`], by `kind`.
+    /// A [`Point`], a [`DropReason`](crate::DropReason) or a [`XlatePoint`], by `kind`.
     pub detail: u8,
     /// One of [`reason`].
     pub reason: u8,
@@ -185,9 +184,9 @@ pub fn passes<K: Kernel>(
     k.report(source, destination, what, ifindex);
 }
 
-/// Reports a dropped packet.
+/// Reports a dropped packet, in the one function of the kernel's that drops packets; `code` is a [`DropReason`](crate::DropReason)'s.
 #[inline(always)]
-pub fn dropped<K: Kernel>(k: &K, reason: DropReason, is_egress: bool) {
+pub fn dropped<K: Kernel>(k: &K, code: u8, is_egress: bool) {
     if !k.settings().has(flag::FLOWS) {
         return;
     }
@@ -196,10 +195,10 @@ pub fn dropped<K: Kernel>(k: &K, reason: DropReason, is_egress: bool) {
         None => (Address::default(), Address::default()),
     };
     let what = u32::from(kind::DROP)
-        | u32::from(reason.code()) << 8
+        | u32::from(code) << 8
         | u32::from(reason::UNKNOWN) << 16
         | u32::from(is_egress) << 24;
-    k.report(source, destination, what, k.ifindex());
+    report(k, source, destination, what, k.ifindex());
 }
 
 /// Notes for `cil_to_netdev` what conntrack said of a pod's packet.
@@ -232,24 +231,19 @@ pub fn carried<K: Kernel>(k: &K) -> Option<Tracked> {
 #[inline(always)]
 pub fn report<K: Kernel>(k: &K, source: Address, destination: Address, what: u32, ifindex: u32) {
     let [kind, detail, reason, is_egress] = what.to_le_bytes();
-    let from = k.endpoint(source);
-    let to = k.endpoint(destination);
-    let source_identity = match from {
-        Some(endpoint) => endpoint.identity,
-        None => k.identity(source).unwrap_or(0),
-    };
-    let destination_identity = match to {
-        Some(endpoint) => endpoint.identity,
-        None => k.identity(destination).unwrap_or(0),
-    };
+    let (source_identity, source_id) = party(k, source);
+    let (destination_identity, destination_id) = party(k, destination);
     // The program that saw it is the receiver's, or the sender's.
     let at_receiver = if kind == kind::DROP {
         is_egress == 0
     } else {
         detail == Point::ToEndpoint as u8
     };
-    let seen_by = if at_receiver { to } else { from };
-    let endpoint = seen_by.map_or(0, |endpoint| endpoint.id);
+    let endpoint = if at_receiver {
+        destination_id
+    } else {
+        source_id
+    };
     k.event(|event| {
         event.source_identity = source_identity;
         event.destination_identity = destination_identity;
@@ -264,4 +258,14 @@ pub fn report<K: Kernel>(k: &K, source: Address, destination: Address, what: u32
         event.reason = reason;
         event.endpoint = endpoint;
     });
+}
+
+/// Identity behind an address, and the id of the endpoint that has it; zeros for what nobody
+/// knows.
+#[inline(always)]
+fn party<K: Kernel>(k: &K, address: Address) -> (u32, u16) {
+    match k.endpoint(address) {
+        Some(endpoint) => (endpoint.identity, endpoint.id),
+        None => (k.identity(address).unwrap_or(0), 0),
+    }
 }

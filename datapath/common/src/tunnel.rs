@@ -14,6 +14,7 @@ use crate::hooks::{
 };
 use crate::ipv4::Ipv4;
 use crate::kernel::{Kernel, Maps};
+use crate::service::packet;
 use crate::settings::{self, Settings};
 use crate::trace::{self, Point};
 use crate::transport::Transport;
@@ -156,6 +157,7 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
             let mut tracked = untracked(&transport);
             if let Some(tuple) = &transport.tuple(&ip) {
                 tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
+                packet::answer(k, &settings, &mut ip, &transport, tuple, tracked)?;
             }
             reaches_pod(k, &settings, &ip, tracked, endpoint.ifindex);
             deliver(k, &mut ip, &endpoint)

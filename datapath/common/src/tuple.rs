@@ -24,6 +24,9 @@ pub enum Direction {
     /// Conntrack: it was opened towards the endpoint. NAT: from translated
     /// back to original.
     In = 1,
+    /// Conntrack: from a client to a service, before the backend stands for it
+    /// (`TUPLE_F_SERVICE`).
+    Service = 4,
 }
 
 /// One flow. In conntrack maps `source` is whoever opened the flow. In the NAT

@@ -15,6 +15,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lab_datapath_common::hooks;
 use lab_datapath_common::maps::{METRIC_EGRESS, METRIC_INGRESS};
+use lab_datapath_common::service::packet;
 use lab_datapath_common::tunnel;
 
 use crate::skb::Skb;
@@ -81,4 +82,44 @@ fn cil_to_host(context: TcContext) -> i32 {
     let mut skb = Skb::new(context);
     let outcome = tunnel::to_host(&mut skb);
     skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Called by `cil_from_netdev`.
+#[classifier]
+fn tail_nodeport_ingress_ipv4(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = packet::from_outside(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Called by `cil_from_container`.
+#[classifier]
+fn tail_service_from_pod(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = packet::from_pod(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
+}
+
+/// Called by `cil_from_netdev`.
+#[classifier]
+fn tail_nodeport_nat_ingress_ipv4(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = hooks::from_netdev_to_node(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Called by `cil_to_netdev`.
+#[classifier]
+fn tail_service_icmp_error(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = packet::error_leaving(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
+}
+
+/// Called by `tail_service_icmp_error`.
+#[classifier]
+fn tail_handle_snat_fwd_ipv4(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = hooks::to_netdev_past_services(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
 }

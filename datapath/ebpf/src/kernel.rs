@@ -7,14 +7,14 @@ use aya_ebpf::bindings::{
     __sk_buff, BPF_ANY, BPF_F_INGRESS, BPF_NOEXIST, bpf_fib_lookup, bpf_redir_neigh,
     bpf_redir_neigh__bindgen_ty_1,
 };
-use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
     bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_load_bytes,
 };
+use aya_ebpf::programs::TcContext;
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
-use lab_datapath_common::conntrack::CtEntry;
+use lab_datapath_common::conntrack::{self, CtEntry, Task, Tracked};
 use lab_datapath_common::endpoint::{Endpoint, IpcacheEntry};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::hooks::Action;
@@ -22,6 +22,9 @@ use lab_datapath_common::ipv4::Ipv4;
 use lab_datapath_common::kernel::{Maps, Packet as _, Refused, Route};
 use lab_datapath_common::maps::{METRIC_EGRESS, MetricsKey, MetricsValue, SIGNAL_NAT_FILL_UP};
 use lab_datapath_common::nat::NatEntry;
+use lab_datapath_common::nat::decision::Target;
+use lab_datapath_common::nat::mapping::{self, PortRange};
+use lab_datapath_common::service::packet::{self, Asked, Chosen, Leaving};
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::{self, Event, HEAD};
 use lab_datapath_common::{Address, DropReason, Tuple, protocol};
@@ -57,11 +60,13 @@ impl Skb {
             Ok(Action::ToTunnel { ifindex }) => redirect(ifindex, 0),
             Ok(Action::ToHost { ifindex }) => redirect(ifindex, u64::from(BPF_F_INGRESS)),
             Ok(Action::Reflect) => redirect(self.ifindex(), 0),
-            Err(reason) => {
-                self.count_drop(reason, direction);
-                trace::dropped(self, reason, direction == METRIC_EGRESS);
-                DROP
+            Ok(Action::Call(stage)) => {
+                // SAFETY: nothing here waits to be dropped.
+                unsafe { maps::CALLS.tail_call(&TcContext::new(self.skb), stage as u32) };
+                let missed = u32::from(DropReason::MissedTailCall.code());
+                lab_drop(self.skb, missed, u32::from(direction))
             }
+            Err(reason) => lab_drop(self.skb, u32::from(reason.code()), u32::from(direction)),
         }
     }
 
@@ -84,9 +89,9 @@ impl Skb {
     }
 
     #[inline(always)]
-    fn count_drop(&self, reason: DropReason, direction: u8) {
+    fn count_drop(&self, reason: u8, direction: u8) {
         let key = MetricsKey {
-            reason: reason.code(),
+            reason,
             direction,
             padding: [0; 2],
         };
@@ -124,23 +129,11 @@ fn redirect_to_neighbour(route: Route) -> i32 {
     unsafe { bpf_redirect_neigh(route.ifindex, &raw mut neighbour, size, 0) as i32 }
 }
 
-#[inline(always)]
-fn update<R, const N: usize>(
-    map: &LruHashMap<Tuple, CtEntry, N>,
-    key: &Tuple,
-    change: impl FnOnce(&mut CtEntry) -> R,
-) -> Option<R> {
-    // SAFETY: map values stay valid while the program runs. Other CPUs may write
-    // the same entry; every field is an aligned word, so none is ever seen torn.
-    map.get_ptr_mut(key)
-        .map(|entry| change(unsafe { &mut *entry }))
-}
-
 /// A global function, as BTF calls it: the verifier walks it once in each program, knowing
 /// nothing of its arguments but their types. Addresses are in network byte order.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lab_report(
+pub(crate) extern "C" fn lab_report(
     context: *mut __sk_buff,
     source: u32,
     destination: u32,
@@ -151,6 +144,98 @@ pub extern "C" fn lab_report(
     let (source, destination) = (Address::from_be(source), Address::from_be(destination));
     trace::report(&skb, source, destination, what, ifindex);
     0
+}
+
+/// As [`lab_report`]: counts and reports a packet that is dropped, and drops it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_drop(context: *mut __sk_buff, reason: u32, direction: u32) -> i32 {
+    let skb = Skb { skb: context };
+    let (reason, direction) = (reason as u8, direction as u8);
+    skb.count_drop(reason, direction);
+    trace::dropped(&skb, reason, direction == METRIC_EGRESS);
+    DROP
+}
+
+/// As [`lab_report`]: what conntrack says, or -1 when it has no room for an entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_track(context: *mut __sk_buff, tuple: *const Tuple, task: u32) -> i32 {
+    // SAFETY: the verifier lets no caller pass anything but a tuple, or null.
+    let Some(tuple) = (unsafe { tuple.as_ref() }) else {
+        return -1;
+    };
+    let skb = Skb { skb: context };
+    match conntrack::track(&skb, tuple, Task::from_word(task)) {
+        Ok(tracked) => i32::from(tracked.bits()),
+        Err(_) => -1,
+    }
+}
+
+/// As [`lab_report`]: the backend of a packet to a service, in `chosen`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_choose(
+    context: *mut __sk_buff,
+    tuple: *const Tuple,
+    asked: u32,
+    chosen: *mut Chosen,
+) -> i32 {
+    // SAFETY: the verifier lets no caller pass anything but these, or null.
+    let (Some(tuple), Some(chosen)) = (unsafe { (tuple.as_ref(), chosen.as_mut()) }) else {
+        return i32::from(DropReason::CtCreateFailed.code());
+    };
+    let skb = Skb { skb: context };
+    i32::from(packet::choose(&skb, tuple, Asked::from_word(asked), chosen))
+}
+
+/// As [`lab_report`]: the mapping of a flow, in `entry`; 0 when no port is free. `address` is in
+/// network byte order, `ports` the first port and, above it, the last. Whether NAT keeps the
+/// flow's conntrack entry stands in `entry` before.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_mapping(
+    context: *mut __sk_buff,
+    forward: *const Tuple,
+    address: u32,
+    ports: u32,
+    entry: *mut NatEntry,
+) -> i32 {
+    // SAFETY: the verifier lets no caller pass anything but these, or null.
+    let (Some(forward), Some(entry)) = (unsafe { (forward.as_ref(), entry.as_mut()) }) else {
+        return 0;
+    };
+    let skb = Skb { skb: context };
+    let target = Target {
+        address: Address::from_be(address),
+        from_endpoint: entry.needs_ct == 0,
+    };
+    let range = PortRange {
+        min: ports as u16,
+        max: (ports >> 16) as u16,
+    };
+    match mapping::find_or_create(&skb, forward, target, range) {
+        Ok(found) => {
+            *entry = found;
+            1
+        }
+        Err(_) => 0,
+    }
+}
+
+/// As [`lab_report`]: what a packet that leaves the node has to do with services, 0 to 3, or the
+/// code of a drop reason, which is above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_leaving(context: *mut __sk_buff) -> i32 {
+    let mut skb = Skb { skb: context };
+    match packet::leaving(&mut skb) {
+        Ok(Leaving::NoService) => 0,
+        Ok(Leaving::Undone) => 1,
+        Ok(Leaving::ForOtherNode) => 2,
+        Ok(Leaving::Error) => 3,
+        Err(reason) => i32::from(reason.code()),
+    }
 }
 
 /// One turn of `bpf_loop`: 1 ends it.
@@ -233,11 +318,15 @@ impl Maps for Skb {
 
     #[inline(always)]
     fn ct_update<R>(&self, key: &Tuple, change: impl FnOnce(&mut CtEntry) -> R) -> Option<R> {
-        if key.protocol == protocol::TCP {
-            update(&maps::CT4_GLOBAL, key, change)
+        // One call of `change`: of two, LLVM makes a function with a frame of its own.
+        let entry = if key.protocol == protocol::TCP {
+            maps::CT4_GLOBAL.get_ptr_mut(key)
         } else {
-            update(&maps::CT_ANY4_GLOBAL, key, change)
-        }
+            maps::CT_ANY4_GLOBAL.get_ptr_mut(key)
+        };
+        // SAFETY: map values stay valid while the program runs. Other CPUs may write
+        // the same entry; every field is an aligned word, so none is ever seen torn.
+        entry.map(|entry| change(unsafe { &mut *entry }))
     }
 
     #[inline(always)]
@@ -248,6 +337,48 @@ impl Maps for Skb {
             maps::CT_ANY4_GLOBAL.insert(key, entry, ANY)
         }
         .map_err(|_| Refused)
+    }
+
+    #[inline(always)]
+    fn track(&self, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
+        match lab_track(self.skb, tuple, task.to_word()) {
+            bits @ 0..=0xff => Ok(Tracked::from_bits(bits as u8)),
+            _ => Err(DropReason::CtCreateFailed),
+        }
+    }
+
+    #[inline(always)]
+    fn choose(&self, tuple: &Tuple, asked: Asked, chosen: &mut Chosen) -> u8 {
+        lab_choose(self.skb, tuple, asked.to_word(), chosen) as u8
+    }
+
+    #[inline(always)]
+    fn mapping(
+        &self,
+        forward: &Tuple,
+        target: Target,
+        range: PortRange,
+    ) -> Result<NatEntry, DropReason> {
+        let mut entry = NatEntry {
+            needs_ct: u16::from(!target.from_endpoint),
+            ..NatEntry::default()
+        };
+        let ports = u32::from(range.min) | u32::from(range.max) << 16;
+        match lab_mapping(self.skb, forward, target.address.to_be(), ports, &mut entry) {
+            0 => Err(DropReason::NoNatMapping),
+            _ => Ok(entry),
+        }
+    }
+
+    #[inline(always)]
+    fn leaving(&mut self) -> Result<Leaving, DropReason> {
+        match lab_leaving(self.skb) {
+            0 => Ok(Leaving::NoService),
+            1 => Ok(Leaving::Undone),
+            2 => Ok(Leaving::ForOtherNode),
+            3 => Ok(Leaving::Error),
+            code => Err(DropReason::from_code(code as u8).unwrap_or(DropReason::WriteError)),
+        }
     }
 
     #[inline(always)]

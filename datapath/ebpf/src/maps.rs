@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{
-    Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf,
+    Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf,
 };
 use aya_ebpf::macros::btf_map;
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
@@ -12,12 +12,17 @@ use lab_datapath_common::endpoint::{Endpoint, IpcacheEntry};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{MetricsKey, MetricsValue};
 use lab_datapath_common::nat::{COLLISION_RETRIES, NatEntry};
+use lab_datapath_common::programs::CALLS as CALLED;
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::Event;
 use lab_datapath_common::{Address, Tuple};
 
 /// Small maps grow with use instead of reserving all their memory.
 const GROWS: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Programs that others call.
+#[btf_map(name = "cilium_calls")]
+pub(crate) static CALLS: ProgramArray<{ CALLED.len() }> = ProgramArray::new();
 
 /// Settings of the agent.
 #[btf_map(name = "cilium_runtime_config")]

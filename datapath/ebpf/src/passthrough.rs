@@ -60,3 +60,33 @@ fn cil_from_host(_: TcContext) -> i32 {
 fn cil_to_host(_: TcContext) -> i32 {
     CONTINUE
 }
+
+/// Called by nobody here.
+#[classifier]
+fn tail_nodeport_ingress_ipv4(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Likewise.
+#[classifier]
+fn tail_service_from_pod(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Likewise.
+#[classifier]
+fn tail_nodeport_nat_ingress_ipv4(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Likewise.
+#[classifier]
+fn tail_service_icmp_error(_: TcContext) -> i32 {
+    CONTINUE
+}
+
+/// Likewise.
+#[classifier]
+fn tail_handle_snat_fwd_ipv4(_: TcContext) -> i32 {
+    CONTINUE
+}

@@ -32,6 +32,12 @@ macro_rules! over_the_maps {
             }
 
             #[inline(always)]
+            fn reverse_nat(&self, id: u16) -> Option<lab_datapath_common::service::ReverseNat> {
+                // SAFETY: copied at once; the map is only written by the agent.
+                unsafe { $crate::service_maps::REVERSE_NAT.get(id) }.copied()
+            }
+
+            #[inline(always)]
             fn affinity(
                 &self,
                 key: &lab_datapath_common::service::AffinityKey,

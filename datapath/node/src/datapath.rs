@@ -16,7 +16,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapError, MapInfo};
+use aya::maps::{MapError, MapInfo, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError};
 use lab_datapath_common::{
@@ -211,11 +211,12 @@ impl Datapath {
             remove_unless_fit(&folder.join(name), name, sizes)?;
         }
         let mut ebpf = load_object(object, &folder, sizes)?;
-        for program in programs::ALL {
+        for program in programs::ALL.into_iter().chain(programs::CALLED) {
             classifier(&mut ebpf, program)?
                 .load()
                 .map_err(|source| DatapathError::Program { program, source })?;
         }
+        fill_calls(&mut ebpf)?;
         let tables = Tables::take(&mut ebpf, sizes)?;
         let services = ServiceTables::take(&mut ebpf)?;
         let attachments = match mode {
@@ -293,6 +294,24 @@ fn load_object(object: &[u8], folder: &Path, sizes: Sizes) -> Result<Ebpf, Datap
     Ok(loader.load(object)?)
 }
 
+/// Puts the programs where others call them. Those of an earlier agent, which share the array,
+/// go on to the new ones from here.
+fn fill_calls(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
+    let fault = |source| DatapathError::Map {
+        map: maps::CALLS,
+        source,
+    };
+    let map = ebpf.take_map(maps::CALLS);
+    let map = map.ok_or(DatapathError::Missing(maps::CALLS))?;
+    let mut calls = ProgramArray::try_from(map).map_err(fault)?;
+    for (index, program) in (0..).zip(programs::CALLS) {
+        let loaded = classifier(ebpf, program)?.fd();
+        let loaded = loaded.map_err(|source| DatapathError::Program { program, source })?;
+        calls.set(index, loaded, 0).map_err(fault)?;
+    }
+    Ok(())
+}
+
 fn classifier<'e>(
     ebpf: &'e mut Ebpf,
     program: &'static str,
@@ -329,6 +348,7 @@ fn remove_unless_fit(path: &Path, name: &'static str, sizes: Sizes) -> Result<()
 fn layout(name: &str) -> Option<(u32, u32)> {
     const PREFIX: usize = size_of::<u32>() + size_of::<Address>();
     let (key, value) = match name {
+        maps::CALLS => (size_of::<u32>(), size_of::<u32>()),
         maps::RUNTIME_CONFIG => (size_of::<u32>(), size_of::<settings::Settings>()),
         maps::DEVICES => (size_of::<u32>(), size_of::<settings::Device>()),
         maps::LXC => (size_of::<Address>(), size_of::<endpoint::Endpoint>()),

@@ -1,8 +1,9 @@
 //! Masquerading at the egress of a managed device, from decision to packet.
 
 use super::decision::{self, Decision, Target};
+
 use super::icmp_error;
-use super::mapping::{self, PortRange};
+use super::mapping::PortRange;
 use super::rewrite::{Side, rewrite};
 use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
@@ -12,8 +13,9 @@ use crate::settings::{Device, Settings};
 use crate::transport::{Kind, Transport};
 use crate::tuple::{Direction, protocol};
 
-/// Masquerades the packet, or leaves it, as the settings and maps say. Returns what
-/// conntrack says of a packet of the host itself.
+/// Masquerades the packet, or leaves it, as the settings and maps say; always when `is_service`:
+/// it came from outside and goes to a service's backend on another node, which would not answer
+/// this way otherwise. Returns what conntrack says of a packet of the host itself.
 ///
 /// # Errors
 /// Why it must be dropped.
@@ -23,17 +25,29 @@ pub fn masquerade<K: Kernel>(
     settings: &Settings,
     device: &Device,
     ip: &mut Ipv4,
+    is_service: bool,
 ) -> Result<Tracked, DropReason> {
-    let Ok((target, flags)) = decision::source(k, settings, device, ip) else {
-        return Ok(Tracked::UNKNOWN);
+    let mut target = Target {
+        address: device.address,
+        from_endpoint: true,
     };
+    let mut flags = 0;
+    if !is_service {
+        let Ok(source) = decision::source(k, settings, device, ip) else {
+            return Ok(Tracked::UNKNOWN);
+        };
+        (target, flags) = source;
+    }
     let transport = Transport::read(k, ip, settings)?;
     if target.from_endpoint {
         let tuple = transport.tuple(ip);
-        match decision::endpoint(k, settings, target, flags, ip, tuple.as_ref()) {
-            Decision::Leave(_) => Ok(Tracked::UNKNOWN),
-            Decision::Masquerade(target) => translate(k, settings, ip, &transport, target),
+        if !is_service {
+            let decided = decision::endpoint(k, settings, target, flags, ip, tuple.as_ref());
+            if matches!(decided, Decision::Leave(_)) {
+                return Ok(Tracked::UNKNOWN);
+            }
         }
+        translate(k, settings, ip, &transport, target)
     } else if is_reservable(settings, ip, &transport) {
         translate(k, settings, ip, &transport, target)
     } else {
@@ -89,7 +103,7 @@ fn translate<K: Kernel>(
     if !target.from_endpoint {
         tracked = conntrack::from_host(k, &forward, transport.tcp_flags)?;
     }
-    let entry = mapping::find_or_create(k, &forward, target, range)?;
+    let entry = k.mapping(&forward, target, range)?;
     rewrite(
         k,
         ip,

@@ -6,10 +6,12 @@ use super::NatEntry;
 use super::rewrite::{ICMP_CHECKSUM, Side, TCP_CHECKSUM, UDP_CHECKSUM, correct};
 use crate::address::{Address, Port};
 use crate::checksum::Difference;
+use crate::conntrack;
 use crate::drop_reason::DropReason;
 use crate::fragment::Ports;
 use crate::ipv4::{Fragment, Ipv4};
 use crate::kernel::{Kernel, Packet};
+use crate::service::packet;
 use crate::transport::icmp;
 use crate::tuple::{Direction, Tuple, protocol};
 
@@ -44,6 +46,49 @@ pub fn translate<K: Kernel>(k: &mut K, ip: &mut Ipv4, side: Side) -> Result<(), 
     correct(k, ip.l4_offset() + ICMP_CHECKSUM, change)?;
     side.rewrite_address(k, ip, entry.address)?;
     Ok(())
+}
+
+/// Gives the packet that an error quotes, which was sent to a backend, the service's
+/// address back. The error itself is the service's if it is the backend's. Whether it
+/// was about such a flow, of that direction.
+///
+/// # Errors
+/// Whatever failed once writing began; the packet must be dropped.
+#[inline(always)]
+pub fn undo_service<K: Kernel>(
+    k: &mut K,
+    ip: &mut Ipv4,
+    direction: Direction,
+) -> Result<bool, DropReason> {
+    let side = Side::Source;
+    let Some(quoted) = read_quoted(k, ip, side) else {
+        return Ok(false);
+    };
+    let flow = Tuple {
+        source: quoted.ip.source,
+        destination: quoted.ip.destination,
+        source_port: quoted.ports.source,
+        destination_port: quoted.ports.destination,
+        protocol: quoted.ip.protocol,
+        direction: direction as u8,
+        padding: [0; 2],
+    };
+    let Some((address, port)) = packet::frontend_of(k, &flow) else {
+        return Ok(false);
+    };
+    let entry = NatEntry {
+        address,
+        port,
+        ..NatEntry::default()
+    };
+    let is_backends = ip.source == quoted.ip.destination;
+    let old_port = quoted.ports.destination;
+    let change = rewrite_quoted(k, ip, quoted.ip, old_port, &entry, side)?;
+    correct(k, ip.l4_offset() + ICMP_CHECKSUM, change)?;
+    if is_backends {
+        side.rewrite_address(k, ip, address)?;
+    }
+    Ok(true)
 }
 
 /// Reads the quoted packet; `None` for one that belongs to no flow.
@@ -97,7 +142,7 @@ pub(super) fn read_quoted_address<P: Packet>(
 /// round, belongs to.
 #[inline(always)]
 fn mapping<K: Kernel>(k: &K, quoted: &Quoted, side: Side) -> Option<NatEntry> {
-    k.nat(&Tuple {
+    let reply = Tuple {
         source: quoted.ip.destination,
         destination: quoted.ip.source,
         source_port: quoted.ports.destination,
@@ -108,6 +153,25 @@ fn mapping<K: Kernel>(k: &K, quoted: &Quoted, side: Side) -> Option<NatEntry> {
             Side::Destination => Direction::In as u8,
         },
         padding: [0; 2],
+    };
+    if let Some(entry) = k.nat(&reply) {
+        return Some(entry);
+    }
+    match side {
+        Side::Source => None,
+        Side::Destination => backend(k, &reply),
+    }
+}
+
+/// What stands for the service that sent the quoted packet: whoever quotes it knows the
+/// service alone.
+#[inline(always)]
+fn backend<K: Kernel>(k: &K, client_to_service: &Tuple) -> Option<NatEntry> {
+    let backend = k.backend(conntrack::backend_of(k, client_to_service)?)?;
+    Some(NatEntry {
+        address: backend.address,
+        port: backend.port,
+        ..NatEntry::default()
     })
 }
 

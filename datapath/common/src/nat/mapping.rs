@@ -55,7 +55,8 @@ pub fn reply_key(forward: &Tuple, entry: &NatEntry) -> Tuple {
     }
 }
 
-/// The mapping of an outgoing flow, found or made.
+/// The mapping of an outgoing flow, found or made: what
+/// [`Maps::mapping`](crate::kernel::Maps::mapping) does.
 ///
 /// # Errors
 /// [`DropReason::NoNatMapping`] when every try met a taken port.

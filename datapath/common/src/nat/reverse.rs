@@ -6,7 +6,6 @@ use super::rewrite::{Side, rewrite};
 use crate::drop_reason::DropReason;
 use crate::ipv4::{Fragment, Ipv4};
 use crate::kernel::Kernel;
-use crate::settings::Settings;
 use crate::transport::{Kind, Transport};
 use crate::tuple::{Direction, Tuple, protocol};
 
@@ -34,10 +33,9 @@ pub enum Outcome {
 #[inline(always)]
 pub fn unmasquerade<K: Kernel>(
     k: &mut K,
-    settings: &Settings,
     ip: &mut Ipv4,
+    transport: &Transport,
 ) -> Result<Outcome, DropReason> {
-    let transport = Transport::read(k, ip, settings)?;
     match transport.kind {
         Kind::Ports | Kind::EchoReply => {}
         Kind::IcmpError => {
@@ -64,7 +62,7 @@ pub fn unmasquerade<K: Kernel>(
     rewrite(
         k,
         ip,
-        &transport,
+        transport,
         Side::Destination,
         old_port,
         entry.address,

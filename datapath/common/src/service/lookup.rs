@@ -1,8 +1,8 @@
 //! Which service an address is, and which of its backends is taken.
 
 use super::{
-    Affinity, AffinityKey, AffinityMatch, Backend, Config, Service, ServiceKey, SkipKey, flag,
-    flag2, scope,
+    Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, Service, ServiceKey,
+    SkipKey, flag, flag2, scope,
 };
 use crate::address::{Address, Port};
 use crate::endpoint::identity;
@@ -15,6 +15,8 @@ pub trait Services {
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     /// A backend.
     fn backend(&self, id: u32) -> Option<Backend>;
+    /// The frontend of the service with that id.
+    fn reverse_nat(&self, id: u16) -> Option<ReverseNat>;
     /// A client's backend.
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
     /// Remembers a client's backend. Best effort: the next time it may get another.
@@ -123,7 +125,7 @@ pub fn unless_skipped<S: Services>(
     Some(Found { key, service })
 }
 
-/// A backend of the service: the client's own, if the service keeps clients, or the
+/// A backend of the service, and its id: the client's own, if the service keeps clients, or the
 /// one at slot `draw` modulo their number. `None` when there is none.
 #[inline(always)]
 pub fn select<S: Services>(
@@ -131,7 +133,7 @@ pub fn select<S: Services>(
     found: &Found,
     client: &AffinityKey,
     draw: u32,
-) -> Option<Backend> {
+) -> Option<(u32, Backend)> {
     let service = &found.service;
     if service.count == 0 {
         return None;
@@ -141,7 +143,7 @@ pub fn select<S: Services>(
         && let Some(id) = clients_backend(s, service, client)
         && let Some(backend) = s.backend(id)
     {
-        return Some(backend);
+        return Some((id, backend));
     }
     let slot = (draw % u32::from(service.count)) as u16 + 1;
     let id = s.service(&found.key.at_slot(slot))?.backend_or_timeout;
@@ -149,7 +151,7 @@ pub fn select<S: Services>(
     if keeps {
         remember(s, client, id);
     }
-    Some(backend)
+    Some((id, backend))
 }
 
 /// The backend that the client had, unless that was too long ago or the service has

@@ -114,7 +114,7 @@ pub fn forward<S: Socket>(s: &mut S) -> Forward {
     } else {
         s.cookie() as u32
     };
-    let Some(backend) = lookup::select(s, &found, &client, draw) else {
+    let Some((_, backend)) = lookup::select(s, &found, &client, draw) else {
         return Forward::NoBackend { service: asked };
     };
     let (key, value) = (

@@ -200,7 +200,7 @@ fn a_drop_is_reported_with_its_reason_whatever_the_aggregation() {
             node: &node,
             skb: &mut skb,
         };
-        trace::dropped(&host, DropReason::NoNatMapping, true);
+        trace::dropped(&host, DropReason::NoNatMapping.code(), true);
         let [event] = events(&node)[..] else {
             panic!("one event");
         };

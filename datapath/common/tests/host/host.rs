@@ -4,16 +4,23 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
-use lab_datapath_common::conntrack::CtEntry;
+use lab_datapath_common::conntrack::{self, CtEntry, Tracked};
 use lab_datapath_common::endpoint::{Endpoint, IpcacheEntry};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::ipv4::Ipv4;
 use lab_datapath_common::kernel::{Maps, Packet, Refused, Route, csum};
 use lab_datapath_common::nat::NatEntry;
+use lab_datapath_common::nat::decision::Target;
+use lab_datapath_common::nat::mapping::{self, PortRange};
+use lab_datapath_common::service::packet::{self, Asked, Chosen, Leaving};
+use lab_datapath_common::service::{
+    Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, Service, ServiceKey,
+    Services, SkipKey,
+};
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::Event;
 use lab_datapath_common::tunnel::TunnelKey;
-use lab_datapath_common::{Address, Tuple};
+use lab_datapath_common::{Address, DropReason, Tuple};
 
 use crate::frame::sum;
 
@@ -83,6 +90,18 @@ pub(crate) enum NatWrite {
     Delete(Tuple),
 }
 
+/// The maps of services.
+#[derive(Default)]
+pub(crate) struct ServiceMaps {
+    pub(crate) config: Config,
+    pub(crate) services: HashMap<ServiceKey, Service>,
+    pub(crate) backends: HashMap<u32, Backend>,
+    pub(crate) reverse_nat: HashMap<u16, ReverseNat>,
+    pub(crate) affinity: RefCell<HashMap<AffinityKey, Affinity>>,
+    pub(crate) matches: Vec<AffinityMatch>,
+    pub(crate) skips: Vec<SkipKey>,
+}
+
 /// Clock, randomness, routes and maps of one node.
 #[derive(Default)]
 pub(crate) struct Node {
@@ -98,6 +117,7 @@ pub(crate) struct Node {
     pub(crate) l2_responders: HashMap<L2ResponderKey, L2Responder>,
     pub(crate) non_masquerade: Vec<Address>,
     pub(crate) routes: HashMap<Address, Route>,
+    pub(crate) services: ServiceMaps,
     /// MTU of every route.
     pub(crate) mtu: u16,
     pub(crate) ct: RefCell<HashMap<Tuple, CtEntry>>,
@@ -231,6 +251,53 @@ fn add(a: u16, b: u16) -> u16 {
     sum(&[a.to_be_bytes(), b.to_be_bytes()].concat())
 }
 
+impl Services for Host<'_> {
+    fn config(&self) -> Config {
+        self.node.services.config
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        self.node.services.services.get(key).copied()
+    }
+
+    fn backend(&self, id: u32) -> Option<Backend> {
+        self.node.services.backends.get(&id).copied()
+    }
+
+    fn reverse_nat(&self, id: u16) -> Option<ReverseNat> {
+        self.node.services.reverse_nat.get(&id).copied()
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        self.node.services.affinity.borrow().get(key).copied()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey, value: &Affinity) {
+        let mut affinity = self.node.services.affinity.borrow_mut();
+        affinity.insert(*key, *value);
+    }
+
+    fn forget_affinity(&self, key: &AffinityKey) {
+        self.node.services.affinity.borrow_mut().remove(key);
+    }
+
+    fn is_affinity_match(&self, key: &AffinityMatch) -> bool {
+        self.node.services.matches.contains(key)
+    }
+
+    fn is_skipped(&self, key: &SkipKey) -> bool {
+        self.node.services.skips.contains(key)
+    }
+
+    fn identity_of(&self, address: Address) -> Option<u32> {
+        self.identity(address)
+    }
+
+    fn seconds(&self) -> u32 {
+        self.now()
+    }
+}
+
 impl Maps for Host<'_> {
     fn now_ns(&self) -> u64 {
         u64::from(self.node.now.get()) * 1_000_000_000
@@ -337,6 +404,27 @@ impl Maps for Host<'_> {
 
     fn signal_nat_fill_up(&self) {
         self.node.signals.set(self.node.signals.get() + 1);
+    }
+
+    fn track(&self, tuple: &Tuple, task: conntrack::Task) -> Result<Tracked, DropReason> {
+        conntrack::track(self, tuple, task)
+    }
+
+    fn choose(&self, tuple: &Tuple, asked: Asked, chosen: &mut Chosen) -> u8 {
+        packet::choose(self, tuple, asked, chosen)
+    }
+
+    fn mapping(
+        &self,
+        forward: &Tuple,
+        target: Target,
+        range: PortRange,
+    ) -> Result<NatEntry, DropReason> {
+        mapping::find_or_create(self, forward, target, range)
+    }
+
+    fn leaving(&mut self) -> Result<Leaving, DropReason> {
+        packet::leaving(self)
     }
 
     fn report(&self, source: Address, destination: Address, what: u32, ifindex: u32) {

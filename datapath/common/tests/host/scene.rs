@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 
 use lab_datapath_common::conntrack::CtEntry;
 use lab_datapath_common::endpoint::{self, Endpoint, identity};
-use lab_datapath_common::hooks::{self, Action};
+use lab_datapath_common::hooks::{self, Action, Stage};
 use lab_datapath_common::kernel::Route;
 use lab_datapath_common::nat::NatEntry;
+use lab_datapath_common::service::packet;
 use lab_datapath_common::settings::{Device, Settings, flag};
 use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple};
 
@@ -114,19 +115,19 @@ impl Node {
     }
 
     pub(crate) fn cil_from_container(&self, skb: &mut Skb) -> Result<Action, DropReason> {
-        hooks::from_container(&mut Host { node: self, skb })
+        follow(&mut Host { node: self, skb }, hooks::from_container)
     }
 
     pub(crate) fn cil_to_container(&self, skb: &mut Skb) -> Result<Action, DropReason> {
-        hooks::to_container(&mut Host { node: self, skb })
+        follow(&mut Host { node: self, skb }, hooks::to_container)
     }
 
     pub(crate) fn cil_from_netdev(&self, skb: &mut Skb) -> Result<Action, DropReason> {
-        hooks::from_netdev(&mut Host { node: self, skb })
+        follow(&mut Host { node: self, skb }, hooks::from_netdev)
     }
 
     pub(crate) fn cil_to_netdev(&self, skb: &mut Skb) -> Result<Action, DropReason> {
-        hooks::to_netdev(&mut Host { node: self, skb })
+        follow(&mut Host { node: self, skb }, hooks::to_netdev)
     }
 
     /// A pod's frame through the stack and out of `eth1`.
@@ -219,4 +220,26 @@ pub(crate) fn source_of(frame: &[u8]) -> Socket {
     let at = 14 + header + if frame[23] == 1 { 4 } else { 0 };
     let port = u16::from_be_bytes([frame[at], frame[at + 1]]);
     (address.into(), port)
+}
+
+/// A hook, and the programs that it and those after it call.
+fn follow<'n>(
+    host: &mut Host<'n>,
+    hook: impl FnOnce(&mut Host<'n>) -> Result<Action, DropReason>,
+) -> Result<Action, DropReason> {
+    let mut outcome = hook(host);
+    // The kernel ends a chain after 33 calls (`MAX_TAIL_CALL_CNT`).
+    for _ in 0..33 {
+        outcome = match outcome {
+            Ok(Action::Call(Stage::ServiceFromOutside)) => packet::from_outside(host),
+            Ok(Action::Call(Stage::ServiceFromPod)) => packet::from_pod(host),
+            Ok(Action::Call(Stage::FromNetdev)) => hooks::from_netdev(host),
+            Ok(Action::Call(Stage::FromContainer)) => hooks::from_container(host),
+            Ok(Action::Call(Stage::ErrorLeaving)) => packet::error_leaving(host),
+            Ok(Action::Call(Stage::Masquerade)) => hooks::to_netdev_past_services(host),
+            Ok(Action::Call(Stage::Unmasquerade)) => hooks::from_netdev_to_node(host),
+            done => return done,
+        };
+    }
+    Err(DropReason::MissedTailCall)
 }

@@ -1,42 +1,37 @@
-//! Services at the socket: system calls over hash maps.
+//! Services, at the socket and per packet.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use lab_datapath_common::endpoint::identity;
-use lab_datapath_common::kernel::Refused;
+use lab_datapath_common::endpoint::flag::REDIRECT_BACKEND;
+use lab_datapath_common::hooks::Action;
+use lab_datapath_common::kernel::{Refused, Route};
 use lab_datapath_common::service::socket::{
     Forward, Peer, Reverse, Socket, forward, may_bind, reverse,
 };
 use lab_datapath_common::service::{
-    Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseSk, ReverseSkKey, Service,
-    ServiceKey, Services, SkipKey, flag, flag2, scope,
+    Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, ReverseSk, ReverseSkKey,
+    Service, ServiceKey, Services, SkipKey, flag, flag2, scope,
 };
+use lab_datapath_common::settings;
 use lab_datapath_common::trace::XlatePoint;
-use lab_datapath_common::{Address, Port, protocol};
+use lab_datapath_common::{Address, Direction, DropReason, Port, protocol};
 
-use crate::scene::{NODE, POD, REMOTE_POD, ROUTER, START};
+use crate::frame::{ACK, DEST_UNREACH, Datagram, FRAG_NEEDED, SYN, icmp_error, tcp, udp};
+use crate::host::{Host, Node, ServiceMaps, Skb};
+use crate::scene::{
+    ETH1, LXC, NEIGHBOUR_LXC, NEIGHBOUR_POD, NODE, POD, REMOTE_NODE, REMOTE_POD, ROUTER,
+    redirecting_node, tuple,
+};
 
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
 const NODE_PORT: u16 = 30080;
+const LOOPBACK: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 1);
 const HOST_NETNS: u64 = 1;
 const POD_NETNS: u64 = 2;
 
-/// The maps, the clock, and what is drawn next.
-#[derive(Default)]
-struct Node {
-    config: Config,
-    services: HashMap<ServiceKey, Service>,
-    backends: HashMap<u32, Backend>,
-    affinity: RefCell<HashMap<AffinityKey, Affinity>>,
-    matches: Vec<AffinityMatch>,
-    skips: Vec<SkipKey>,
-    now: Cell<u32>,
-    draw: Cell<u32>,
-}
-
-fn add(maps: &mut Node, id: u16, key: ServiceKey, service: Service, to: &[Ipv4Addr]) {
+fn add(maps: &mut ServiceMaps, id: u16, key: ServiceKey, service: Service, to: &[Ipv4Addr]) {
     let service = Service {
         rev_nat_index: id,
         ..service
@@ -63,6 +58,12 @@ fn add(maps: &mut Node, id: u16, key: ServiceKey, service: Service, to: &[Ipv4Ad
     }
     let count = u16::try_from(to.len()).expect("few");
     maps.services.insert(key, Service { count, ..service });
+    let frontend = ReverseNat {
+        address: key.address,
+        port: key.port,
+        padding: 0,
+    };
+    maps.reverse_nat.insert(id, frontend);
 }
 
 fn key(address: Ipv4Addr, port: u16) -> ServiceKey {
@@ -71,30 +72,28 @@ fn key(address: Ipv4Addr, port: u16) -> ServiceKey {
 
 /// A ClusterIP and a NodePort, both TCP and in front of `backends`.
 fn node(backends: &[Ipv4Addr]) -> Node {
-    let mut node = Node {
-        config: Config {
-            host_netns_cookie: HOST_NETNS,
-            node_port_min: 30000,
-            node_port_max: 32767,
-            is_enabled: 1,
-        },
-        now: Cell::new(START),
-        ..Node::default()
+    let mut node = redirecting_node();
+    node.set(settings::flag::SERVICES);
+    node.services.config = Config {
+        host_netns_cookie: HOST_NETNS,
+        node_port_min: 30000,
+        node_port_max: 32767,
+        is_enabled: 1,
     };
+    let route = Route {
+        ifindex: ETH1,
+        next_hop: REMOTE_NODE.into(),
+    };
+    node.routes.insert(REMOTE_POD.into(), route);
     let node_port = Service {
         flags: flag::NODE_PORT | flag::ROUTABLE,
         ..Service::default()
     };
+    let maps = &mut node.services;
+    add(maps, 1, key(CLUSTER_IP, 80), Service::default(), backends);
+    add(maps, 2, key(NODE, NODE_PORT), node_port, backends);
     add(
-        &mut node,
-        1,
-        key(CLUSTER_IP, 80),
-        Service::default(),
-        backends,
-    );
-    add(&mut node, 2, key(NODE, NODE_PORT), node_port, backends);
-    add(
-        &mut node,
+        maps,
         3,
         key(Ipv4Addr::UNSPECIFIED, NODE_PORT),
         node_port,
@@ -113,45 +112,29 @@ struct Call<'a> {
     is_full: bool,
 }
 
+macro_rules! through_the_node {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)+) => {$(
+        fn $name(&self, $($argument: $kind),*) -> $result {
+            let mut skb = Skb::new(Vec::new(), 0);
+            let host = Host { node: self.node, skb: &mut skb };
+            Services::$name(&host, $($argument),*)
+        }
+    )+};
+}
+
 impl Services for Call<'_> {
-    fn config(&self) -> Config {
-        self.node.config
-    }
-
-    fn service(&self, key: &ServiceKey) -> Option<Service> {
-        self.node.services.get(key).copied()
-    }
-
-    fn backend(&self, id: u32) -> Option<Backend> {
-        self.node.backends.get(&id).copied()
-    }
-
-    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
-        self.node.affinity.borrow().get(key).copied()
-    }
-
-    fn set_affinity(&self, key: &AffinityKey, value: &Affinity) {
-        self.node.affinity.borrow_mut().insert(*key, *value);
-    }
-
-    fn forget_affinity(&self, key: &AffinityKey) {
-        self.node.affinity.borrow_mut().remove(key);
-    }
-
-    fn is_affinity_match(&self, key: &AffinityMatch) -> bool {
-        self.node.matches.contains(key)
-    }
-
-    fn is_skipped(&self, key: &SkipKey) -> bool {
-        self.node.skips.contains(key)
-    }
-
-    fn identity_of(&self, address: Address) -> Option<u32> {
-        (address == NODE.into()).then_some(identity::HOST)
-    }
-
-    fn seconds(&self) -> u32 {
-        self.node.now.get()
+    through_the_node! {
+        config() -> Config;
+        service(key: &ServiceKey) -> Option<Service>;
+        backend(id: u32) -> Option<Backend>;
+        reverse_nat(id: u16) -> Option<ReverseNat>;
+        affinity(key: &AffinityKey) -> Option<Affinity>;
+        set_affinity(key: &AffinityKey, value: &Affinity) -> ();
+        forget_affinity(key: &AffinityKey) -> ();
+        is_affinity_match(key: &AffinityMatch) -> bool;
+        is_skipped(key: &SkipKey) -> bool;
+        identity_of(address: Address) -> Option<u32>;
+        seconds() -> u32;
     }
 }
 
@@ -177,7 +160,7 @@ impl Socket for Call<'_> {
     }
 
     fn draw(&self) -> u32 {
-        self.node.draw.get()
+        self.node.draws.borrow_mut().pop_front().unwrap_or_default()
     }
 
     fn remember(&self, key: &ReverseSkKey, value: &ReverseSk) -> Result<(), Refused> {
@@ -233,14 +216,14 @@ fn case_31_bug_40450_a_skipped_pod_is_not_translated_to_itself() {
         flags2: flag2::LOCAL_REDIRECT,
         ..Service::default()
     };
-    add(&mut node, 1, key(CLUSTER_IP, 80), redirect, &[POD]);
+    add(&mut node.services, 1, key(CLUSTER_IP, 80), redirect, &[POD]);
     let skip = SkipKey {
         netns_cookie: POD_NETNS,
         address: CLUSTER_IP.into(),
         port: Port::new(80),
         padding: 0,
     };
-    node.skips.push(skip);
+    node.services.skips.push(skip);
     let memory = Memory::default();
     let mut exempt = call(&node, &memory, (CLUSTER_IP, 80));
     assert_eq!(forward(&mut exempt), Forward::Untouched);
@@ -249,7 +232,13 @@ fn case_31_bug_40450_a_skipped_pod_is_not_translated_to_itself() {
     other.netns = POD_NETNS + 1;
     assert!(matches!(forward(&mut other), Forward::Translated { .. }));
     let before = key(CLUSTER_IP, 80).in_scope(scope::UNREDIRECTED);
-    add(&mut node, 1, before, Service::default(), &[REMOTE_POD]);
+    add(
+        &mut node.services,
+        1,
+        before,
+        Service::default(),
+        &[REMOTE_POD],
+    );
     let mut exempt = call(&node, &memory, (CLUSTER_IP, 80));
     assert!(matches!(forward(&mut exempt), Forward::Translated { .. }));
     assert_eq!(named(&exempt), (REMOTE_POD, 8080));
@@ -270,7 +259,7 @@ fn what_is_remembered_goes_with_the_service() {
         forward(&mut call(&node, &memory, (CLUSTER_IP, 80))),
         Forward::Translated { .. }
     ));
-    node.services.remove(&key(CLUSTER_IP, 80));
+    node.services.services.remove(&key(CLUSTER_IP, 80));
     let mut answer = call(&node, &memory, (REMOTE_POD, 8080));
     assert_eq!(reverse(&mut answer), Reverse::Stale);
     assert_eq!(named(&answer), (REMOTE_POD, 8080));
@@ -293,7 +282,13 @@ fn an_external_ip_of_somebody_else_stays_his() {
         flags: flag::EXTERNAL_IP | flag::ROUTABLE,
         ..Service::default()
     };
-    add(&mut node, 9, key(ROUTER, 80), external, &[REMOTE_POD]);
+    add(
+        &mut node.services,
+        9,
+        key(ROUTER, 80),
+        external,
+        &[REMOTE_POD],
+    );
     let mut call = call(&node, &memory, (ROUTER, 80));
     assert_eq!(forward(&mut call), Forward::Untouched);
 }
@@ -307,26 +302,27 @@ fn affinity_lasts_as_long_as_it_is_used_and_the_backend_is_there() {
         ..Service::default()
     };
     add(
-        &mut node,
+        &mut node.services,
         1,
         key(CLUSTER_IP, 80),
         sticky,
         &[REMOTE_POD, POD],
     );
     let reached = |node: &Node, draw| {
-        node.draw.set(draw);
+        node.draws.borrow_mut().push_back(draw);
         let mut call = call(node, &memory, (CLUSTER_IP, 80));
         forward(&mut call);
+        node.draws.borrow_mut().clear();
         named(&call).0
     };
     assert_eq!(reached(&node, 0), REMOTE_POD);
     for _ in 0..3 {
-        node.now.set(node.now.get() + 59);
+        node.wait(59);
         assert_eq!(reached(&node, 1), REMOTE_POD);
     }
-    node.now.set(node.now.get() + 60);
+    node.wait(60);
     assert_eq!(reached(&node, 1), POD, "too late");
-    node.matches.retain(|it| it.backend != 12);
+    node.services.matches.retain(|it| it.backend != 12);
     assert_eq!(reached(&node, 0), REMOTE_POD, "no longer a backend");
 }
 
@@ -339,4 +335,249 @@ fn only_the_node_is_kept_off_its_node_ports() {
     assert!(!may_bind(&bind));
     bind.named.1 = Port::new(NODE_PORT + 1);
     assert!(may_bind(&bind));
+}
+
+/// From the router in through `eth1`.
+fn arrives(node: &Node, datagram: &Datagram) -> (Result<Action, DropReason>, Skb) {
+    let mut skb = Skb::new(datagram.frame(), ETH1);
+    (node.cil_from_netdev(&mut skb), skb)
+}
+
+/// Out of `eth1`, with the mark it has.
+fn leaves(node: &Node, skb: Skb) -> Vec<u8> {
+    let mut skb = Skb {
+        ifindex: ETH1,
+        ..skb
+    };
+    assert_eq!(node.cil_to_netdev(&mut skb), Ok(Action::Continue));
+    skb.frame
+}
+
+fn request(flags: u8) -> Datagram {
+    tcp((ROUTER, 50_000), (NODE, NODE_PORT), flags)
+}
+
+/// The IP packet and what follows: MAC addresses are the stack's.
+#[track_caller]
+fn assert_same(frame: &[u8], expected: &Datagram) {
+    assert_eq!(frame[14..], expected.frame()[14..]);
+}
+
+fn one_hop(mut datagram: Datagram) -> Datagram {
+    datagram.ttl -= 1;
+    datagram
+}
+
+#[test]
+fn a_node_port_with_a_backend_here_keeps_the_client() {
+    let node = node(&[POD]);
+    let (action, skb) = arrives(&node, &request(SYN));
+    assert_eq!(action, Ok(Action::ToPod { ifindex: LXC }));
+    let to_pod = tcp((ROUTER, 50_000), (POD, 8080), SYN);
+    assert_same(&skb.frame, &one_hop(to_pod.clone()));
+
+    let answer = tcp((POD, 8080), (ROUTER, 50_000), SYN | ACK);
+    let mut skb = Skb::new(answer.frame(), LXC);
+    assert!(matches!(
+        node.cil_from_container(&mut skb),
+        Ok(Action::ToNeighbour(_))
+    ));
+    let out = leaves(&node, skb);
+    let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
+    assert_same(&out, &one_hop(expected));
+}
+
+#[test]
+fn a_node_port_with_a_backend_elsewhere_goes_and_comes_back_this_way() {
+    let node = node(&[REMOTE_POD]);
+    let (action, skb) = arrives(&node, &request(SYN));
+    let route = Route {
+        ifindex: ETH1,
+        next_hop: REMOTE_NODE.into(),
+    };
+    assert_eq!(action, Ok(Action::ToNeighbour(route)));
+    let out = leaves(&node, skb);
+    let expected = tcp((NODE, 50_000), (REMOTE_POD, 8080), SYN);
+    assert_same(&out, &one_hop(expected.clone()));
+
+    let answer = tcp((REMOTE_POD, 8080), (NODE, 50_000), SYN | ACK);
+    let (action, skb) = arrives(&node, &answer);
+    assert!(matches!(action, Ok(Action::ToNeighbour(_))), "{action:?}");
+    let out = leaves(&node, skb);
+    let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
+    assert_same(&out, &one_hop(expected));
+}
+
+#[test]
+fn a_flow_stays_with_its_backend_also_when_there_are_more() {
+    let mut node = node(&[REMOTE_POD]);
+    arrives(&node, &request(SYN)).0.expect("passes");
+    let node_port = Service {
+        flags: flag::NODE_PORT | flag::ROUTABLE,
+        ..Service::default()
+    };
+    let both = [REMOTE_POD, POD];
+    add(
+        &mut node.services,
+        2,
+        key(NODE, NODE_PORT),
+        node_port,
+        &both,
+    );
+    node.draws.borrow_mut().extend([1, 1]);
+    let (action, skb) = arrives(&node, &request(ACK));
+    assert!(matches!(action, Ok(Action::ToNeighbour(_))), "{action:?}");
+    assert_eq!(skb.frame[30..34], REMOTE_POD.octets());
+}
+
+#[test]
+fn case_32_a_packet_for_a_service_without_backends_is_dropped() {
+    let node = node(&[]);
+    assert_eq!(arrives(&node, &request(SYN)).0, Err(DropReason::NoService));
+    let mut skb = Skb::new(tcp((POD, 40_000), (CLUSTER_IP, 80), SYN).frame(), LXC);
+    assert_eq!(
+        node.cil_from_container(&mut skb),
+        Err(DropReason::NoService)
+    );
+}
+
+#[test]
+fn a_cluster_ip_is_not_for_the_outside() {
+    let node = node(&[POD]);
+    let request = tcp((ROUTER, 50_000), (CLUSTER_IP, 80), SYN);
+    assert_eq!(arrives(&node, &request).0, Err(DropReason::IsClusterIp));
+}
+
+#[test]
+fn bug_33844_too_big_for_the_clients_side_reaches_the_backend() {
+    let node = node(&[POD]);
+    arrives(&node, &request(SYN)).0.expect("passes");
+    let quoted = tcp((NODE, NODE_PORT), (ROUTER, 50_000), ACK);
+    let error = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    let (action, skb) = arrives(&node, &error);
+    assert_eq!(action, Ok(Action::ToPod { ifindex: LXC }));
+    let quoted = tcp((POD, 8080), (ROUTER, 50_000), ACK);
+    let expected = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    assert_same(&skb.frame, &one_hop(expected));
+}
+
+#[test]
+fn bug_40827_a_backends_error_is_the_services_to_the_client() {
+    let node = node(&[POD]);
+    arrives(&node, &request(SYN)).0.expect("passes");
+    let quoted = tcp((ROUTER, 50_000), (POD, 8080), SYN);
+    let error = icmp_error(POD, DEST_UNREACH, 3, &quoted, 20);
+    let out = node.frame_leaves(error.frame()).expect("passes");
+    let expected = icmp_error(NODE, DEST_UNREACH, 3, &request(SYN), 20);
+    assert_same(&out, &expected);
+}
+
+#[test]
+fn an_error_from_the_way_to_another_node_names_the_service() {
+    let node = node(&[REMOTE_POD]);
+    let (_, skb) = arrives(&node, &request(SYN));
+    leaves(&node, skb);
+    let quoted = tcp((NODE, 50_000), (REMOTE_POD, 8080), ACK);
+    let error = icmp_error(REMOTE_NODE, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    let (action, skb) = arrives(&node, &error);
+    assert_eq!(action, Ok(Action::Continue));
+    let out = leaves(&node, skb);
+    let quoted = request(ACK);
+    let expected = icmp_error(REMOTE_NODE, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    assert_same(&out, &expected);
+}
+
+#[test]
+fn a_pods_packet_past_its_sockets_is_translated_both_ways() {
+    let node = node(&[NEIGHBOUR_POD]);
+    let mut skb = Skb::new(tcp((POD, 40_000), (CLUSTER_IP, 80), SYN).frame(), LXC);
+    let action = node.cil_from_container(&mut skb);
+    let neighbour = Action::ToPod {
+        ifindex: NEIGHBOUR_LXC,
+    };
+    assert_eq!(action, Ok(neighbour));
+    assert_same(
+        &skb.frame,
+        &one_hop(tcp((POD, 40_000), (NEIGHBOUR_POD, 8080), SYN)),
+    );
+
+    let answer = tcp((NEIGHBOUR_POD, 8080), (POD, 40_000), SYN | ACK);
+    let mut skb = Skb::new(answer.frame(), NEIGHBOUR_LXC);
+    let action = node.cil_from_container(&mut skb);
+    assert_eq!(action, Ok(Action::ToPod { ifindex: LXC }));
+    assert_same(
+        &skb.frame,
+        &one_hop(tcp((CLUSTER_IP, 80), (POD, 40_000), SYN | ACK)),
+    );
+}
+
+#[test]
+fn the_answer_of_another_nodes_backend_comes_from_the_service() {
+    let node = node(&[REMOTE_POD]);
+    let mut skb = Skb::new(tcp((POD, 40_000), (CLUSTER_IP, 80), SYN).frame(), LXC);
+    assert!(matches!(
+        node.cil_from_container(&mut skb),
+        Ok(Action::ToNeighbour(_))
+    ));
+    let out = leaves(&node, skb);
+    assert_same(&out, &one_hop(tcp((POD, 40_000), (REMOTE_POD, 8080), SYN)));
+    let answer = tcp((REMOTE_POD, 8080), (POD, 40_000), SYN | ACK);
+    let (action, skb) = arrives(&node, &answer);
+    assert_eq!(action, Ok(Action::ToPod { ifindex: LXC }));
+    assert_same(
+        &skb.frame,
+        &one_hop(tcp((CLUSTER_IP, 80), (POD, 40_000), SYN | ACK)),
+    );
+}
+
+#[test]
+fn a_pod_reaches_itself_through_its_service() {
+    let node = node(&[POD]);
+    let mut skb = Skb::new(tcp((POD, 40_000), (CLUSTER_IP, 80), SYN).frame(), LXC);
+    assert_eq!(
+        node.cil_from_container(&mut skb),
+        Ok(Action::ToPod { ifindex: LXC })
+    );
+    assert_same(
+        &skb.frame,
+        &one_hop(tcp((LOOPBACK, 40_000), (POD, 8080), SYN)),
+    );
+
+    let answer = tcp((POD, 8080), (LOOPBACK, 40_000), SYN | ACK);
+    let mut skb = Skb::new(answer.frame(), LXC);
+    assert_eq!(
+        node.cil_from_container(&mut skb),
+        Ok(Action::ToPod { ifindex: LXC })
+    );
+    assert_same(
+        &skb.frame,
+        &one_hop(tcp((CLUSTER_IP, 80), (POD, 40_000), SYN | ACK)),
+    );
+}
+
+#[test]
+fn a_redirects_own_backend_is_not_redirected_per_packet_either() {
+    let mut node = node(&[POD]);
+    let redirect = Service {
+        flags2: flag2::LOCAL_REDIRECT,
+        ..Service::default()
+    };
+    add(&mut node.services, 1, key(CLUSTER_IP, 80), redirect, &[POD]);
+    let pod = node.endpoints.get_mut(&POD.into()).expect("there");
+    pod.flags |= REDIRECT_BACKEND;
+    let packet = tcp((POD, 40_000), (CLUSTER_IP, 80), SYN);
+    let mut skb = Skb::new(packet.frame(), LXC);
+    assert_eq!(node.cil_from_container(&mut skb), Ok(Action::Continue));
+    assert_same(&skb.frame, &packet);
+}
+
+#[test]
+fn what_is_no_service_is_what_it_was() {
+    let node = node(&[POD]);
+    let packet = udp((ROUTER, 50_000), (NODE, NODE_PORT));
+    let (action, skb) = arrives(&node, &packet);
+    assert_eq!(action, Ok(Action::Continue), "another protocol");
+    assert_same(&skb.frame, &packet);
+    let flow = tuple(17, (ROUTER, 50_000), (NODE, NODE_PORT), Direction::Service);
+    assert!(node.tracked(flow).is_none());
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuHashMap, ProgramArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use lab_datapath_common::arp::{L2Responder, L2ResponderKey};
@@ -18,7 +18,7 @@ use lab_datapath_common::maps::{self, MetricsKey, MetricsValue};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::settings::{Device, Settings, flag};
 use lab_datapath_common::trace::Event;
-use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple, protocol};
+use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple, programs, protocol};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../prebuilt/datapath.bpf.o");
 
@@ -387,5 +387,20 @@ pub(crate) fn load(object: &[u8]) -> Ebpf {
             .load()
             .unwrap_or_else(|error| panic!("the verifier refused {name}: {error:?}"));
     }
+    fill_calls(&mut ebpf);
     ebpf
+}
+
+/// Puts programs where others call them; objects without such have no array of them.
+fn fill_calls(ebpf: &mut Ebpf) {
+    let Some(map) = ebpf.take_map(maps::CALLS) else {
+        return;
+    };
+    let mut calls = ProgramArray::try_from(map).expect("an array of programs");
+    for (index, name) in (0..).zip(programs::CALLS) {
+        let program = classifier(ebpf, name).fd().expect("it is loaded");
+        calls.set(index, program, 0).expect("a place for it");
+    }
+    // The kernel empties an array that no process holds.
+    std::mem::forget(calls);
 }

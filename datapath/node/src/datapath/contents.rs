@@ -8,7 +8,9 @@ use ipnet::Ipv4Net;
 use lab_datapath_common::Address;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::settings::{self, Device, Settings};
-use lab_model::node_state::{Aggregation, DatapathSettings, Masquerade, NodeState, Peer};
+use lab_model::node_state::{
+    Aggregation, DatapathSettings, Masquerade, NodeState, Peer, Pod, ServiceHandling,
+};
 
 use crate::agent::NodeView;
 use crate::agent::network::{self, Mtu};
@@ -61,6 +63,10 @@ fn settings(state: &NodeState, view: &NodeView) -> Settings {
     set(
         datapath.host_legacy_routing || iptables::needs_stack(datapath),
         settings::flag::HOST_LEGACY_ROUTING,
+    );
+    set(
+        datapath.services == ServiceHandling::Ebpf,
+        settings::flag::SERVICES,
     );
     set(tunnel.is_some(), settings::flag::TUNNEL);
     let flows = &datapath.flows;
@@ -129,7 +135,7 @@ fn endpoints(state: &NodeState, view: &NodeView) -> BTreeMap<Address, Endpoint> 
             pod.address.into(),
             Endpoint {
                 ifindex: link.index,
-                flags: 0,
+                flags: flags(state, pod),
                 identity: pod.identity,
                 id: pod.endpoint_id,
                 mac: mac.0,
@@ -139,6 +145,23 @@ fn endpoints(state: &NodeState, view: &NodeView) -> BTreeMap<Address, Endpoint> 
         );
     }
     endpoints
+}
+
+/// What sets a pod apart: it takes traffic that a redirect policy is not to bring back
+/// to it.
+fn flags(state: &NodeState, pod: &Pod) -> u32 {
+    let skipping = state
+        .redirects
+        .iter()
+        .filter(|policy| policy.skip_redirect_from_backend);
+    let mut backends = skipping
+        .flat_map(|policy| &policy.frontends)
+        .flat_map(|frontend| &frontend.backends);
+    if backends.any(|backend| backend.pod == pod.key()) {
+        endpoint::flag::REDIRECT_BACKEND
+    } else {
+        0
+    }
 }
 
 fn ipcache(state: &NodeState, view: &NodeView) -> BTreeMap<Ipv4Net, IpcacheEntry> {

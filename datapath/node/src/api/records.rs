@@ -16,6 +16,9 @@ pub struct FlowKey {
     pub protocol: u8,
     /// Opened towards the endpoint (conntrack), or the way back (NAT).
     pub inbound: bool,
+    /// From a client to a service, before its backend stands for it (conntrack).
+    #[serde(default)]
+    pub service: bool,
     /// Source address.
     pub source: Ipv4Addr,
     /// Source port, or ICMP echo identifier.
@@ -31,6 +34,7 @@ impl From<Tuple> for FlowKey {
         Self {
             protocol: tuple.protocol,
             inbound: tuple.direction == Direction::In as u8,
+            service: tuple.direction == Direction::Service as u8,
             source: tuple.source.into(),
             source_port: tuple.source_port.number(),
             destination: tuple.destination.into(),

@@ -83,7 +83,11 @@ fn flow(key: &FlowKey) -> String {
         protocol::SCTP => "SCTP".to_owned(),
         other => other.to_string(),
     };
-    let direction = if key.inbound { "IN" } else { "OUT" };
+    let direction = match (key.service, key.inbound) {
+        (true, _) => "SVC",
+        (false, true) => "IN",
+        (false, false) => "OUT",
+    };
     format!(
         "{protocol} {direction} {}:{} -> {}:{}",
         key.source, key.source_port, key.destination, key.destination_port

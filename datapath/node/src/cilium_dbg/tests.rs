@@ -285,6 +285,7 @@ fn flow(inbound: bool) -> FlowKey {
     FlowKey {
         protocol: 6,
         inbound,
+        service: false,
         source,
         source_port,
         destination,

@@ -56,6 +56,22 @@ mod as_root {
     }
 
     #[test]
+    fn the_services_and_redirects_checks_are_green_and_their_twins_red() {
+        let lab = Lab::shipped("services");
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+    }
+
+    #[test]
+    fn the_iptables_modes_checks_are_green_and_their_twins_red() {
+        let lab = Lab::shipped("flannel-like");
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+    }
+
+    #[test]
     fn a_datapath_that_passes_everything_is_noticed_at_the_first_wrong_hop() {
         let lab = Lab::study();
         let object = root().join("datapath/prebuilt/passthrough.bpf.o");

@@ -29,20 +29,21 @@ fn suites() -> Vec<Suite> {
 }
 
 #[test]
-fn every_shipped_check_and_its_twin_render_for_the_study_lab() {
+fn every_shipped_check_and_its_twin_render_for_their_labs() {
+    let lab = lab::with_all_that_is_shipped();
     let suites = suites();
     assert!(suites.len() >= 2, "routing and masquerade are shipped");
     for suite in &suites {
         assert!(!suite.checks.is_empty());
         for check in &suite.checks {
             let rendered = check
-                .render(&lab::study())
+                .render(&lab)
                 .unwrap_or_else(|error| panic!("{}: failed to {error}", suite.name));
             assert_eq!(rendered.expectations.len(), check.expect.len());
             let twin = check
                 .twin()
                 .unwrap_or_else(|| panic!("{}/{} has no twin", suite.name, check.name));
-            twin.render(&lab::study())
+            twin.render(&lab)
                 .unwrap_or_else(|error| panic!("{}: failed to {error}", suite.name));
         }
     }

@@ -66,19 +66,47 @@ pub(crate) fn study() -> Context {
             webpod("r4dmh", "k8s-w1", [10, 244, 1, 130]),
             webpod("x9vqk", "k8s-w2", [10, 244, 2, 17]),
         ],
-        services: vec![ServiceFacts {
-            namespace: "default".to_owned(),
-            name: "webpod".to_owned(),
-            cluster_ip: Some(Ipv4Addr::new(10, 96, 152, 212)),
-            ports: vec![ServicePortFacts {
-                name: None,
-                protocol: "TCP".to_owned(),
-                port: 80,
-                node_port: None,
-            }],
-            node_port: None,
-            load_balancer_ip: None,
-            external_ips: Vec::new(),
-        }],
+        services: vec![service("webpod", 212)],
     }
+}
+
+fn service(name: &str, number: u8) -> ServiceFacts {
+    ServiceFacts {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        cluster_ip: Some(Ipv4Addr::new(10, 96, 152, number)),
+        ports: vec![ServicePortFacts {
+            name: None,
+            protocol: "TCP".to_owned(),
+            port: 80,
+            node_port: None,
+        }],
+        node_port: None,
+        load_balancer_ip: None,
+        external_ips: Vec::new(),
+    }
+}
+
+/// The study lab, with what the other shipped labs have beside.
+pub(crate) fn with_all_that_is_shipped() -> Context {
+    let mut lab = study();
+    lab.services.push(ServiceFacts {
+        load_balancer_ip: Some(Ipv4Addr::new(192, 168, 10, 241)),
+        ..service("webpod-lb", 213)
+    });
+    let services = ["anywhere", "local", "nobody", "redirected"].into_iter();
+    lab.services.extend(
+        services
+            .zip(214..)
+            .map(|(name, number)| service(name, number)),
+    );
+    lab.pods
+        .push(pod("web-w1", None, "k8s-w1", [10, 244, 1, 50], "web-w1"));
+    for (number, node) in [(0, "k8s-ctr"), (1, "k8s-w1"), (2, "k8s-w2")] {
+        let name = format!("node-web-{number}");
+        let address = [10, 244, number, 60];
+        lab.pods
+            .push(pod(&name, Some("node-web"), node, address, "node-web"));
+    }
+    lab
 }

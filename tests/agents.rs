@@ -25,10 +25,31 @@ mod as_root {
         let mut lab = Lab::study();
         lab.edit(|text| text.replace("manifests: [", "manifests: [peers.yaml, "));
         let peers = NODES.map(|node| (format!("peer-{node}"), node));
+        let services = (0..).zip(NODES).map(service).collect::<String>();
         let folder = lab.file.parent().expect("the lab file's folder");
-        std::fs::write(folder.join("peers.yaml"), manifest(peers)).expect("write the manifest");
+        let manifest = manifest(peers) + &services;
+        std::fs::write(folder.join("peers.yaml"), manifest).expect("write the manifest");
         lab.up();
         lab
+    }
+
+    /// The address of the service in front of a node's pod.
+    fn cluster_ip(number: u16) -> String {
+        format!("10.96.9.{}", number + 1)
+    }
+
+    fn node_port(number: u16) -> u16 {
+        30900 + number
+    }
+
+    fn service((number, node): (u16, &str)) -> String {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: peer-{node}}}\nspec:\n  \
+             type: NodePort\n  clusterIP: {}\n  selector: {{app: peer-{node}}}\n  ports:\n  \
+             - {{port: {PORT}, nodePort: {}}}\n",
+            cluster_ip(number),
+            node_port(number)
+        )
     }
 
     fn address_of(lab: &Lab, pod: &str) -> String {
@@ -108,12 +129,27 @@ mod as_root {
                 outside.clone(),
             ];
             words.extend(others.map(|address| format!("{address}:{PORT}")));
+            let services = (0..3).filter(|it| usize::from(*it) != number);
+            words.extend(services.map(|it| format!("{}:{PORT}", cluster_ip(it))));
             clients.push(start_traffic(&lab, pod, &words));
             let next = &addresses[(number + 1) % addresses.len()];
             let count = (PINGS * u32::try_from(SECONDS).expect("a minute")).to_string();
             let ping = ["ping", "-q", "-i", "0.01", "-W", "5", "-c", &count, next];
             pings.push(start(&lab, pod, &ping.map(str::to_owned)));
         }
+
+        // From outside, through a node that the backend is not on: packets that the programs
+        // translate, and hand to one another.
+        let ports = (0..3).map(|it| format!("192.168.10.{}:{}", 100 + (it + 1) % 3, node_port(it)));
+        let words = [
+            vec![
+                "steady".to_owned(),
+                format!("--per-second={}", CONNECTIONS / 5),
+                format!("--seconds={SECONDS}"),
+            ],
+            ports.collect(),
+        ];
+        clients.push(start_traffic(&lab, "router", &words.concat()));
 
         let replaced = replace_agents(&lab, began + Duration::from_secs(SECONDS));
         assert!(replaced >= 6, "each agent was to be replaced both ways");

@@ -180,8 +180,10 @@ pub enum Step {
     MasqueradedReply = 3,
     /// See [`ensure_masqueraded`].
     EnsureMasqueraded = 4,
-    /// See [`mark_service`].
-    MarkService = 5,
+    /// See [`mark_service`]: a flow that was opened here.
+    MarkServiceOut = 5,
+    /// See [`mark_service`]: a flow that was opened towards this side.
+    MarkServiceIn = 6,
 }
 
 /// A [`Step`], and what else it goes by.
@@ -191,7 +193,7 @@ pub struct Task {
     pub step: Step,
     /// The packet's TCP flags.
     pub tcp_flags: u8,
-    /// The service, for [`Step::MarkService`].
+    /// The service, for [`mark_service`].
     pub rev_nat_index: u16,
 }
 
@@ -222,7 +224,8 @@ impl Task {
             2 => Step::FromHost,
             3 => Step::MasqueradedReply,
             4 => Step::EnsureMasqueraded,
-            _ => Step::MarkService,
+            5 => Step::MarkServiceOut,
+            _ => Step::MarkServiceIn,
         };
         Self {
             step,
@@ -243,8 +246,8 @@ pub fn track<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<Tracked, Dro
             ensure_flow(k, tuple, task.tcp_flags)?;
             Ok(Tracked::UNKNOWN)
         }
-        Step::MarkService => {
-            mark(k, tuple, task.tcp_flags, task.rev_nat_index)?;
+        Step::MarkServiceOut | Step::MarkServiceIn => {
+            mark(k, tuple, task)?;
             Ok(Tracked::UNKNOWN)
         }
         _ => observe(k, tuple, task),
@@ -321,15 +324,20 @@ pub fn ensure_masqueraded<K: Kernel>(
 #[inline(always)]
 pub fn mark_service<K: Kernel>(
     k: &K,
-    flow: &Tuple,
+    tuple: &Tuple,
+    direction: Direction,
     tcp_flags: u8,
     rev_nat_index: u16,
 ) -> Result<(), DropReason> {
+    let step = match direction {
+        Direction::In => Step::MarkServiceIn,
+        _ => Step::MarkServiceOut,
+    };
     let task = Task {
         rev_nat_index,
-        ..Task::new(Step::MarkService, tcp_flags)
+        ..Task::new(step, tcp_flags)
     };
-    k.track(flow, task).map(|_| ())
+    k.track(tuple, task).map(|_| ())
 }
 
 /// Looks for the packet's flow as one that was opened here, then, where that may be, as one that
@@ -462,15 +470,20 @@ pub fn open_service<K: Kernel>(
 }
 
 #[inline(always)]
-fn mark<K: Kernel>(
-    k: &K,
-    flow: &Tuple,
-    tcp_flags: u8,
-    rev_nat_index: u16,
-) -> Result<(), DropReason> {
-    let is_tcp = flow.protocol == protocol::TCP;
+fn mark<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<(), DropReason> {
+    let Task {
+        tcp_flags,
+        rev_nat_index,
+        ..
+    } = task;
+    // A copy: before Linux 6.2 the verifier takes no memory of a caller for a map's key.
+    let key = tuple.with_direction(match task.step {
+        Step::MarkServiceIn => Direction::In,
+        _ => Direction::Out,
+    });
+    let is_tcp = key.protocol == protocol::TCP;
     let now = k.now();
-    let is_marked = k.ct_update(flow, |entry| {
+    let is_marked = k.ct_update(&key, |entry| {
         let is_reopened = is_tcp && entry.is_reopened_by(Sender::Initiator, tcp_flags);
         if entry.lifetime <= now || is_reopened {
             return false;
@@ -486,7 +499,7 @@ fn mark<K: Kernel>(
         ..CtEntry::default()
     };
     entry.lifetime = entry.next_lifetime(is_tcp, tcp_flags, now);
-    k.ct_create(flow, &entry)
+    k.ct_create(&key, &entry)
         .map_err(|_| DropReason::CtCreateFailed)
 }
 

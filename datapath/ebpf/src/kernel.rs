@@ -146,6 +146,17 @@ pub(crate) extern "C" fn lab_report(
     0
 }
 
+/// A copy of a function's argument that can be a map's key: before Linux 6.2 the verifier takes no
+/// memory of a caller for one (`ARG_PTR_TO_MAP_KEY`).
+///
+/// # Safety
+/// As of `read_volatile`.
+#[inline(always)]
+unsafe fn onto_stack(tuple: *const Tuple) -> Tuple {
+    // SAFETY: the caller's. Volatile, or else LLVM passes the pointer on.
+    unsafe { tuple.read_volatile() }
+}
+
 /// As [`lab_report`]: counts and reports a packet that is dropped, and drops it.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -201,8 +212,11 @@ pub(crate) extern "C" fn lab_mapping(
     ports: u32,
     entry: *mut NatEntry,
 ) -> i32 {
+    if forward.is_null() {
+        return 0;
+    }
     // SAFETY: the verifier lets no caller pass anything but these, or null.
-    let (Some(forward), Some(entry)) = (unsafe { (forward.as_ref(), entry.as_mut()) }) else {
+    let (forward, Some(entry)) = (unsafe { (onto_stack(forward), entry.as_mut()) }) else {
         return 0;
     };
     let skb = Skb { skb: context };
@@ -214,7 +228,7 @@ pub(crate) extern "C" fn lab_mapping(
         min: ports as u16,
         max: (ports >> 16) as u16,
     };
-    match mapping::find_or_create(&skb, forward, target, range) {
+    match mapping::find_or_create(&skb, &forward, target, range) {
         Ok(found) => {
             *entry = found;
             1

@@ -247,13 +247,11 @@ pub fn from_outside<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     };
     let is_here = k.endpoint(ip.destination).is_some_and(|it| !is_host(&it));
     if is_here {
-        let flow = tuple.with_direction(Direction::In);
-        conntrack::mark_service(k, &flow, tcp_flags, chosen.rev_nat_index)?;
+        conntrack::mark_service(k, &tuple, Direction::In, tcp_flags, chosen.rev_nat_index)?;
         return Ok(Action::Call(Stage::FromNetdev));
     }
-    let flow = tuple.with_direction(Direction::Out);
-    conntrack::mark_service(k, &flow, tcp_flags, chosen.rev_nat_index)?;
-    conntrack::from_host(k, &flow, tcp_flags)?;
+    conntrack::mark_service(k, &tuple, Direction::Out, tcp_flags, chosen.rev_nat_index)?;
+    conntrack::from_host(k, &tuple, tcp_flags)?;
     to_other_node(k, &settings, &mut ip)
 }
 
@@ -373,9 +371,8 @@ pub fn from_pod<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         destination: ip.destination,
         destination_port: transport.ports.destination,
         ..tuple
-    }
-    .with_direction(Direction::Out);
-    conntrack::mark_service(k, &flow, tcp_flags, chosen.rev_nat_index)?;
+    };
+    conntrack::mark_service(k, &flow, Direction::Out, tcp_flags, chosen.rev_nat_index)?;
     Ok(Action::Call(Stage::FromContainer))
 }
 

@@ -82,6 +82,11 @@ impl Skb {
         if length == 0 {
             return 0;
         }
+        // Linux 6.1 does not conclude from the comparisons that it is none of 0: said once more in
+        // a mask, of a number that LLVM must not know the bounds of.
+        // SAFETY: a live local.
+        let length = unsafe { (&raw const length).read_volatile() };
+        let length = (length.wrapping_sub(1) & (HEAD as u32 - 1)) + 1;
         // SAFETY: the helper writes at most HEAD bytes there, or fails.
         let result =
             unsafe { bpf_skb_load_bytes(self.skb.cast(), 0, into.as_mut_ptr().cast(), length) };

@@ -69,6 +69,8 @@ pub enum Stage {
     ErrorLeaving = 5,
     /// [`to_netdev_past_services`]: an ICMP error that is about no service.
     Masquerade = 6,
+    /// [`packet::to_other_node`]: came in for a service, and has a backend's address by now.
+    ToOtherNode = 7,
 }
 
 /// A pod sent the packet.

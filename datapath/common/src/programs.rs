@@ -44,8 +44,12 @@ pub const ERROR_LEAVING: &str = "tail_service_icmp_error";
 /// [`Stage::Masquerade`](crate::hooks::Stage): an ICMP error that is about no service.
 pub const MASQUERADE: &str = "tail_handle_snat_fwd_ipv4";
 
+/// [`Stage::ToOtherNode`](crate::hooks::Stage): on to a service's backend on another node.
+pub const TO_OTHER_NODE: &str = "tail_nodeport_to_other_node";
+
 /// Every program of the datapath object that others call, and that is attached nowhere.
-pub const CALLED: [&str; 5] = [
+pub const CALLED: [&str; 6] = [
+    TO_OTHER_NODE,
     SERVICE_FROM_OUTSIDE,
     SERVICE_FROM_POD,
     UNMASQUERADE,
@@ -54,7 +58,7 @@ pub const CALLED: [&str; 5] = [
 ];
 
 /// What is behind each index of `cilium_calls` ([`Stage`](crate::hooks::Stage)).
-pub const CALLS: [&str; 7] = [
+pub const CALLS: [&str; 8] = [
     SERVICE_FROM_OUTSIDE,
     SERVICE_FROM_POD,
     FROM_NETDEV,
@@ -62,6 +66,7 @@ pub const CALLS: [&str; 7] = [
     UNMASQUERADE,
     ERROR_LEAVING,
     MASQUERADE,
+    TO_OTHER_NODE,
 ];
 
 /// Object `sock`: programs on the node's cgroup, and so on every socket of the node

@@ -123,3 +123,11 @@ fn tail_handle_snat_fwd_ipv4(context: TcContext) -> i32 {
     let outcome = hooks::to_netdev_past_services(&mut skb);
     skb.finish(outcome, METRIC_EGRESS)
 }
+
+/// Called by `tail_nodeport_ingress_ipv4`.
+#[classifier]
+fn tail_nodeport_to_other_node(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = packet::to_other_node(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}

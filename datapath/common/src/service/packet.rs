@@ -217,8 +217,7 @@ pub fn from_outside<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     let Some(mut ip) = Ipv4::of_frame(k) else {
         return Ok(Action::Continue);
     };
-    let settings = k.settings();
-    let mut transport = Transport::read(k, &ip, &settings)?;
+    let mut transport = Transport::read(k, &ip, &k.settings())?;
     let Some(tuple) = transport.tuple(&ip) else {
         return Ok(Action::Continue);
     };
@@ -252,24 +251,27 @@ pub fn from_outside<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     }
     conntrack::mark_service(k, &tuple, Direction::Out, tcp_flags, chosen.rev_nat_index)?;
     conntrack::from_host(k, &tuple, tcp_flags)?;
-    to_other_node(k, &settings, &mut ip)
+    Ok(Action::Call(Stage::ToOtherNode))
 }
 
-/// To a backend of another node. On the way out it gets this node's address
+/// On to a backend of another node. On the way out it gets this node's address
 /// ([`Leaving::ForOtherNode`]), which a tunnel's device is no place for.
+///
+/// # Errors
+/// Why it must be dropped.
 #[inline(always)]
-fn to_other_node<K: Kernel>(
-    k: &mut K,
-    settings: &Settings,
-    ip: &mut Ipv4,
-) -> Result<Action, DropReason> {
+pub fn to_other_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let settings = k.settings();
     if settings.has(settings::flag::TUNNEL) {
         return Err(DropReason::FibLookupFailed);
     }
-    if !takes_short_way(k, settings, ip) {
+    if !takes_short_way(k, &settings, &ip) {
         return Ok(Action::Continue);
     }
-    let Some(route) = segment_length(k, ip).and_then(|length| k.route(ip, length)) else {
+    let Some(route) = segment_length(k, &ip).and_then(|length| k.route(&ip, length)) else {
         return Ok(Action::Continue);
     };
     if k.device(route.ifindex).is_none() {

@@ -237,6 +237,7 @@ fn follow<'n>(
             Ok(Action::Call(Stage::FromContainer)) => hooks::from_container(host),
             Ok(Action::Call(Stage::ErrorLeaving)) => packet::error_leaving(host),
             Ok(Action::Call(Stage::Masquerade)) => hooks::to_netdev_past_services(host),
+            Ok(Action::Call(Stage::ToOtherNode)) => packet::to_other_node(host),
             Ok(Action::Call(Stage::Unmasquerade)) => hooks::from_netdev_to_node(host),
             done => return done,
         };

@@ -16,7 +16,7 @@ use super::{
 
 /// How long an answer may take. Applying a document to a node waits for its
 /// pods to be ready, for at most ten seconds.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

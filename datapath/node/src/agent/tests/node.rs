@@ -23,7 +23,7 @@ use crate::netlink::{LinkChange, LinkEnd, Netlink, Request, Scope};
 use crate::node_mounts;
 use crate::process::{self, ChildSetup, PidFd, Spawned};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits for a condition.
 #[track_caller]

@@ -15,7 +15,8 @@ use super::{
 };
 
 /// How long an answer may take. Applying a document to a node waits for its
-/// pods to be ready, for at most ten seconds.
+/// pods to be ready, for at most ten seconds; and an emulated machine takes seconds to
+/// verify the programs.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why there is no answer.

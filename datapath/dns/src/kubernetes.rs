@@ -1,0 +1,76 @@
+//! The `kubernetes` plugin: the cluster's records (Kubernetes' DNS specification 1.1.0).
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// What the cluster's names stand for: the document that whoever runs the server
+/// writes and replaces, as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Records {
+    /// Serial of the zone's SOA: seconds since 1970 at the last change.
+    pub serial: u32,
+    /// Namespaces that there are, with or without services.
+    pub namespaces: Vec<String>,
+    /// Services by namespace and name.
+    pub services: Vec<Service>,
+    /// Pods by namespace and name.
+    pub pods: Vec<Pod>,
+}
+
+/// A service, as names see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// ClusterIP; none for a headless service.
+    pub cluster_ip: Option<Ipv4Addr>,
+    /// Ports, in the manifest's order.
+    pub ports: Vec<Port>,
+    /// Ready endpoints, by address.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// `name`, without which there is no SRV record.
+    pub name: Option<String>,
+    /// `tcp` or `udp`
+    pub protocol: String,
+    /// `port`
+    pub port: u16,
+}
+
+/// A pod behind a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Name of the pod.
+    pub pod: String,
+    /// `hostname` of the pod, where its `subdomain` is the service; else its
+    /// address with dashes is its name.
+    pub hostname: Option<String>,
+    /// Port behind each of the service's, in their order; none where the pod has
+    /// no port of that name.
+    pub ports: Vec<Option<u16>>,
+}
+
+/// A pod, for `pods verified` and the reverse zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pod {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+}

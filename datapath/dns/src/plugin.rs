@@ -1,0 +1,23 @@
+//! What the plugins that answer from local data (`template`, `hosts`,
+//! `kubernetes`, a zone file) have in common.
+
+use crate::clock::Time;
+use crate::message::Query;
+
+/// What a plugin makes of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A whole message: ID and question those of the query, QR set, without OPT,
+    /// uncut. Fitting it to the client is the server's.
+    Answer(Vec<u8>),
+    /// The next plugin's turn.
+    Next,
+    /// The plugin failed: SERVFAIL, and this in the error log.
+    Failed(String),
+}
+
+/// Answers from data that is at hand, without waiting.
+pub trait LocalAnswers: Send + Sync {
+    /// The answer to `query`, whose name lies in the block's zone.
+    fn answer(&self, query: &Query<'_>, now: Time) -> Step;
+}

@@ -13,9 +13,12 @@
 //! Nothing here knows of labs: the Corefile, the cluster's records
 //! ([`kubernetes::Records`]), the clock and the sockets come from outside.
 
+pub mod cache;
 pub mod clock;
 pub mod config;
+mod forward;
 pub mod kubernetes;
 pub mod message;
 pub mod plugin;
+pub mod service;
 pub mod upstream;

@@ -1,5 +1,15 @@
 //! DNS messages: queries as they come in, and answers as they go out.
 
 mod query;
+mod reply;
+mod response;
+mod walk;
+mod zone;
 
 pub use query::{Edns, NameKey, Query, QueryError};
+pub use reply::{Limits, fit, rcode_reply, refusal};
+pub use response::{Kind, Response, ResponseError, Section};
+pub use zone::{Zone, ZoneError};
+
+/// Octets before the question: ID, flags and counts.
+pub const HEADER: usize = 12;

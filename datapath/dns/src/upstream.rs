@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// Transport protocol of a query, from a client or to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,4 +41,9 @@ pub trait Exchange: Send + Sync {
         transport: Transport,
         query: &'a [u8],
     ) -> Exchanging<'a>;
+
+    /// Connections to `upstream` that nobody uses are kept for `idle`.
+    fn keep_idle(&self, upstream: SocketAddr, idle: Duration) {
+        let _ = (upstream, idle);
+    }
 }

@@ -4,8 +4,8 @@ use domain::base::iana::{Class, Opcode, Rtype};
 use domain::base::name::ToLabelIter as _;
 use domain::base::{Header, Message, ParsedName};
 
-/// Octets before the question: ID, flags and counts.
-const HEADER: usize = 12;
+use super::HEADER;
+
 /// Longest name in wire format, octets (RFC 1035 §3.1).
 const MAX_NAME: usize = 255;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lab_checks::check_file::{self, Suite};
-use lab_cluster::{Allocations, Cluster, Object};
+use lab_cluster::{Allocations, Cluster, Object, dns_objects};
 use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::document::{At, Document};
 use lab_model::lab::Lab;
@@ -51,9 +51,11 @@ pub(crate) fn read(file: &Path, name: Option<&str>) -> Result<Sources, Failure> 
     let document = Document::parse(&shown, &text).map_err(Failure::Faults)?;
 
     let mut faults = Diagnostics::new();
-    let lab = collect(&mut faults, lab_file::parse(&shown, &text, folder));
+    let mut lab = collect(&mut faults, lab_file::parse(&shown, &text, folder));
     let root = document.at();
-    let mut objects = Vec::new();
+    // Ahead of the manifests, so that one who defines the same again is told so there.
+    let own = lab.as_ref().map_or_else(|| Ok(Vec::new()), dns_objects);
+    let mut objects = collect(&mut faults, own).unwrap_or_default();
     for (_, parsed) in files(
         &root.key("manifests"),
         folder,
@@ -68,6 +70,9 @@ pub(crate) fn read(file: &Path, name: Option<&str>) -> Result<Sources, Failure> 
             faults.push(at.fault(format!("suite {} is in another check file too", suite.name)));
         }
         suites.push(suite);
+    }
+    if let Some(lab) = &mut lab {
+        read_zones(&root.key("nodes"), lab, &mut faults);
     }
     let (Some(mut lab), true) = (lab, faults.is_empty()) else {
         return Err(Failure::Faults(faults.or(()).err().unwrap_or_default()));
@@ -106,6 +111,20 @@ fn files<'a, T>(
         }
     }
     parsed
+}
+
+/// Reads the zone files that nodes answer DNS from.
+fn read_zones(nodes: &At<'_>, lab: &mut Lab, faults: &mut Diagnostics) {
+    for node in &mut lab.nodes {
+        let Some(zone) = &mut node.zone else { continue };
+        match fs::read_to_string(&zone.path) {
+            Ok(text) => zone.text = text,
+            Err(error) => {
+                let at = nodes.key(&node.name).key("zone");
+                faults.push(unreadable(&at, &zone.path, &error));
+            }
+        }
+    }
 }
 
 fn unreadable(at: &At<'_>, path: &Path, error: &std::io::Error) -> Diagnostic {

@@ -11,10 +11,12 @@
 //! where another one stopped: nothing it makes ends with it.
 
 mod collection;
+mod dns_files;
 mod error;
 mod event_loop;
 mod files;
 mod flow_tables;
+mod launch;
 pub(crate) mod log;
 mod masquerade_config;
 pub(crate) mod network;
@@ -22,10 +24,13 @@ mod observed;
 mod pod;
 mod pod_files;
 mod pods;
+mod readiness;
+mod sandbox;
 mod services;
 mod view;
 mod workload;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -131,6 +136,8 @@ struct Agent {
     collector: Collector,
     flows: NodeFlows,
     announcer: Announcer,
+    /// Pods of this node, by `namespace/name`, that services leave out.
+    unready: BTreeSet<String>,
 }
 
 impl Agent {
@@ -153,6 +160,7 @@ impl Agent {
             collector: Collector::new(std::time::Instant::now()),
             flows: NodeFlows::default(),
             announcer: Announcer::default(),
+            unready: BTreeSet::new(),
             options,
         })
     }
@@ -209,6 +217,10 @@ impl Agent {
                     .collect();
                 Ok(Response::Metrics { entries })
             }),
+            Request::Restart { pods } => pods
+                .iter()
+                .try_for_each(|pod| self.pods.restart(pod))
+                .map(|()| self.status()),
             Request::FlowStatus => Ok(Response::FlowStatus(self.flows.status())),
             // The event loop hands the connection over instead of answering.
             Request::Flows(_) => Err(AgentError::Document(
@@ -234,6 +246,7 @@ impl Agent {
         self.masquerade
             .configure(state.datapath.ip_masq_agent.as_ref())?;
         network::prepare_tunnel(&mut self.netlink, &state)?;
+        pod_files::write_node_search(&self.options.dir, &state.dns)?;
         let mut laps = log::Laps::start();
         self.pods.remove_stale(&state, &mut self.netlink)?;
         self.pods.prepare(&state)?;
@@ -253,6 +266,7 @@ impl Agent {
         log::info(format_args!("applied: {laps}"));
         files::write_state(&self.options.dir.join(api::STATE_FILE), &state)?;
         self.applied = Some(state);
+        self.follow_readiness();
         Ok(())
     }
 

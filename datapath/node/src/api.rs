@@ -33,6 +33,12 @@ pub enum Request {
     },
     /// Answers [`Response::Status`].
     Status,
+    /// Starts the workloads of pods anew; answers [`Response::Status`] when that is under
+    /// way. DNS servers hand over to the next one, so that no query is lost.
+    Restart {
+        /// `namespace/name` of each.
+        pods: Vec<String>,
+    },
     /// What in the kernel differs from the applied document; answers
     /// [`Response::Drift`]. Applying the same document again mends it.
     Drift,

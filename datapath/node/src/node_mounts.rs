@@ -25,6 +25,9 @@ pub const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 /// Where a node keeps its pods' network namespaces.
 pub const NODE_NETNS_FOLDER: &str = "/run/netns";
 
+/// Where a pod that serves DNS sees the folder of what it reads.
+pub const POD_DNS_FOLDER: &str = "/run/coredns";
+
 /// One change to the calling process's mount namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountStep(Kind);
@@ -182,11 +185,12 @@ pub fn node(folder: &Path, hidden: &[PathBuf]) -> io::Result<Vec<MountStep>> {
     Ok(steps)
 }
 
-/// The mounts of a pod, from inside its node: `etc` must hold the [`ETC_FILES`].
+/// The mounts of a pod, from inside its node: `etc` must hold the [`ETC_FILES`]. The
+/// folder `dns` beside it, where there is one, becomes [`POD_DNS_FOLDER`].
 ///
 /// # Errors
 /// When a path holds a zero byte.
-pub fn pod(etc: &Path) -> io::Result<Vec<MountStep>> {
+pub fn pod(etc: &Path, dns: Option<&str>) -> io::Result<Vec<MountStep>> {
     let mut steps = vec![
         MountStep(Kind::Slave),
         MountStep(Kind::Detach(c_string(Path::new(NODE_NETNS_FOLDER))?)),
@@ -194,6 +198,12 @@ pub fn pod(etc: &Path) -> io::Result<Vec<MountStep>> {
         MountStep::file_system("tmpfs", "/run", "mode=755")?,
         MountStep::file_system("sysfs", "/sys", "")?,
     ];
+    if let Some(dns) = dns {
+        let target = Path::new(POD_DNS_FOLDER);
+        steps.push(MountStep::directory(target, 0o700)?);
+        // The new /run hides the folder's path; the working directory does not lose it.
+        steps.push(MountStep::bind(&Path::new("..").join(dns), target)?);
+    }
     steps.extend(etc_files(Path::new("."))?);
     steps.push(MountStep::working_directory(Path::new("/"))?);
     Ok(steps)

@@ -29,7 +29,7 @@ fn links(config: &Path) -> anyhow::Result<Vec<OutsideLink>> {
     let read = || format!("failed to read {}", config.display());
     let text = fs::read_to_string(config).with_context(read)?;
     match serde_json::from_str(&text).with_context(read)? {
-        Service::World { links } => Ok(links),
+        Service::World { links, .. } => Ok(links),
         Service::Http { .. } => {
             anyhow::bail!(
                 "failed to read {}: it is about an HTTP server",
@@ -57,6 +57,7 @@ mod tests {
         };
         let service = Service::World {
             links: vec![link.clone()],
+            zone: None,
         };
         assert_eq!(
             links_of(&serde_json::to_string(&service).unwrap()).unwrap(),

@@ -38,9 +38,9 @@ pub struct NodeAllocation {
 pub struct PodAllocation {
     /// The node it runs on.
     pub node: String,
-    /// Address of its `eth0`.
+    /// Address of its `eth0`; its node's when it is on the node's network.
     pub address: Ipv4Addr,
-    /// Endpoint id, unique on its node.
+    /// Endpoint id, unique on its node; 0 of one on the node's network.
     pub endpoint_id: u16,
 }
 

@@ -10,12 +10,14 @@ use std::net::Ipv4Addr;
 use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::lab::{Lab, Node, Role};
 use lab_model::node_state::{
-    Identity, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod, PodDns,
-    RemotePod, Service,
+    HostPod, Identity, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod,
+    RemotePod, Service, Workload,
 };
 
 use crate::allocations::{Allocations, NodeAllocation, PodAllocation};
+use crate::corefiles::Corefiles;
 use crate::datapath_settings::datapath_settings;
+use crate::dns::pod_dns;
 use crate::faults::{
     duplicates, name_clashes, no_pod_cidr, too_many_replicas, unknown_node, unplaceable,
 };
@@ -26,9 +28,6 @@ use crate::object::{Kind, Object, PodTemplate};
 use crate::placement::{Placement, Wanted, cilium_host};
 use crate::selector::Labels;
 use crate::services::{self, Portals, RunningPod, services_of};
-
-/// Address of the cluster DNS service: the tenth of kubeadm's service range.
-const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// Everything that a lab's objects come to.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +85,7 @@ pub fn compute(
             .filter_map(|object| too_many_replicas(&nodes, object)),
     );
     let given = services::allocate(lab, &services, &sorted, previous, &mut faults);
+    let corefiles = Corefiles::new(&sorted, &mut faults);
     faults.or(())?;
 
     let mut faults = Diagnostics::new();
@@ -95,7 +95,8 @@ pub fn compute(
         .collect();
     faults.extend(name_clashes(&runs));
     let pods = place_all(lab, &nodes, &runs, previous, &mut faults);
-    let label_sets = runs.iter().map(|run| run.security_labels.clone()).collect();
+    let endpoints = runs.iter().filter(|run| !run.template.host_network);
+    let label_sets = endpoints.map(|run| run.security_labels.clone()).collect();
     let Some(identities) = identities(&label_sets, &previous.identities) else {
         faults.extend(runs.first().map(PodRun::too_many_label_sets));
         return Err(faults);
@@ -112,7 +113,7 @@ pub fn compute(
         .filter_map(|run| running_pod(run, &allocations))
         .collect();
     let portals = Portals::new(lab, &sorted, &services, &allocations, &running);
-    Ok(assemble(lab, &runs, portals, allocations))
+    Ok(assemble(lab, &runs, &corefiles, portals, allocations))
 }
 
 /// A pod that an object asks for.
@@ -171,6 +172,7 @@ fn pod_runs<'a>(lab: &'a Lab, object: &'a Object) -> Vec<PodRun<'a>> {
             owner: owner.clone(),
             labels: labels.clone(),
             node_name,
+            host_network: template.host_network,
             anti_affinity: &template.anti_affinity,
         },
         security_labels: security_labels(&object.namespace, &template.service_account, &labels),
@@ -214,7 +216,7 @@ fn place_all(
     let in_lab_order = lab.cluster_nodes().filter_map(|node| {
         nodes
             .get(&node.name)
-            .map(|allocation| (node.name.as_str(), allocation))
+            .map(|allocation| (node.name.as_str(), address(node), allocation))
     });
     let mut placement = Placement::new(in_lab_order);
     let mut placed = BTreeMap::new();
@@ -251,58 +253,36 @@ fn place_all(
 fn assemble(
     lab: &Lab,
     runs: &[PodRun<'_>],
+    corefiles: &Corefiles<'_>,
     mut portals: Portals,
     allocations: Allocations,
 ) -> Cluster {
-    let mut pods = Vec::with_capacity(runs.len());
-    let mut pods_of: BTreeMap<&str, Vec<Pod>> = BTreeMap::new();
-    let mut everywhere = Vec::with_capacity(runs.len());
-    let mut identities = BTreeMap::new();
-    for run in runs {
-        let Some(allocation) = allocations.pods.get(&run.wanted.key) else {
-            continue;
-        };
-        pods.push(pod_placement(run, allocation));
-        let identity = allocations.identities[&identity::key(&run.security_labels)];
-        identities.insert(identity, &run.security_labels);
-        let pod = pod_state(run, allocation, identity);
-        everywhere.push(remote_pod(&pod, &allocation.node));
-        pods_of.entry(&allocation.node).or_default().push(pod);
-    }
-    pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    everywhere.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    let identities: Vec<Identity> = identities
-        .into_iter()
-        .map(|(id, labels)| Identity {
-            id,
-            labels: labels.clone(),
-        })
-        .collect();
+    let (pods, mut everywhere) = pods(runs, corefiles, &portals.services, &allocations);
+    let identities: Vec<Identity> = everywhere.identities();
     let peers: Vec<(Peer, bool)> = lab
         .cluster_nodes()
         .map(|node| (peer(node, &allocations), node.role == Role::ControlPlane))
         .collect();
     let mut node_states = NodeStates::new();
     for (this, control_plane) in &peers {
-        let mut pods = pods_of.remove(this.name.as_str()).unwrap_or_default();
-        pods.sort_by_key(Pod::key);
         let others = peers
             .iter()
             .map(|(peer, _)| peer)
             .filter(|peer| peer.name != this.name);
-        let elsewhere = everywhere.iter().filter(|pod| pod.node != this.name);
+        let elsewhere = everywhere.remote.iter().filter(|pod| pod.node != this.name);
         let state = NodeState {
             version: NODE_STATE_VERSION,
             lab: lab.name.clone(),
             node: node_identity(this, *control_plane),
             peers: others.cloned().collect(),
-            pods,
+            pods: everywhere.pods.remove(&this.name).unwrap_or_default(),
+            host_pods: everywhere.host_pods.remove(&this.name).unwrap_or_default(),
             remote_pods: elsewhere.cloned().collect(),
             identities: identities.clone(),
             services: portals.services.clone(),
             redirects: portals.redirects.remove(&this.name).unwrap_or_default(),
             announcements: portals.announcements.clone(),
-            dns: pod_dns(),
+            dns: pod_dns(lab),
             datapath: datapath_settings(lab, this.pod_cidr),
         };
         node_states.insert(this.name.clone(), state);
@@ -315,6 +295,87 @@ fn assemble(
     }
 }
 
+/// Every pod, as its own node and the others are told of it.
+#[derive(Default)]
+struct Everywhere<'a> {
+    pods: BTreeMap<String, Vec<Pod>>,
+    host_pods: BTreeMap<String, Vec<HostPod>>,
+    remote: Vec<RemotePod>,
+    identities: BTreeMap<u32, &'a [String]>,
+}
+
+impl Everywhere<'_> {
+    fn identities(&self) -> Vec<Identity> {
+        let identities = self.identities.iter();
+        identities
+            .map(|(id, labels)| Identity {
+                id: *id,
+                labels: labels.to_vec(),
+            })
+            .collect()
+    }
+}
+
+fn pods<'a>(
+    runs: &'a [PodRun<'_>],
+    corefiles: &Corefiles<'_>,
+    services: &[Service],
+    allocations: &Allocations,
+) -> (Vec<PodPlacement>, Everywhere<'a>) {
+    let mut sorted: Vec<&PodRun<'_>> = runs.iter().collect();
+    sorted.sort_by(|a, b| (&a.object.namespace, &a.name).cmp(&(&b.object.namespace, &b.name)));
+    let mut placements = Vec::with_capacity(runs.len());
+    let mut all = Everywhere::default();
+    for run in sorted {
+        let Some(allocation) = allocations.pods.get(&run.wanted.key) else {
+            continue;
+        };
+        placements.push(pod_placement(run, allocation));
+        let (node, workload) = (allocation.node.clone(), workload(run, services));
+        let corefile = corefiles.of(run.object).map(str::to_owned);
+        if run.template.host_network {
+            all.host_pods.entry(node).or_default().push(HostPod {
+                namespace: run.object.namespace.clone(),
+                name: run.name.clone(),
+                workload,
+                corefile,
+            });
+            continue;
+        }
+        let identity = allocations.identities[&identity::key(&run.security_labels)];
+        all.identities.insert(identity, &run.security_labels);
+        let pod = Pod {
+            namespace: run.object.namespace.clone(),
+            name: run.name.clone(),
+            address: allocation.address,
+            interface: lxc_interface(&run.wanted.key),
+            endpoint_id: allocation.endpoint_id,
+            identity,
+            labels: run.security_labels.clone(),
+            dns_policy: run.template.dns_policy,
+            workload,
+            corefile,
+        };
+        all.remote.push(remote_pod(&pod, &node));
+        all.pods.entry(node).or_default().push(pod);
+    }
+    (placements, all)
+}
+
+/// What the pod runs, with what it learns from its environment.
+fn workload(run: &PodRun<'_>, services: &[Service]) -> Workload {
+    let mut workload = run.template.workload.clone();
+    if let (Workload::NodeCache(cache), Some(name)) =
+        (&mut workload, &run.template.upstream_service)
+    {
+        let is_it =
+            |service: &&Service| service.namespace == run.object.namespace && service.name == *name;
+        let service = services.iter().find(is_it);
+        cache.upstream = service.and_then(|service| service.cluster_ip);
+    }
+    workload
+}
+
 fn running_pod<'a>(run: &'a PodRun<'_>, allocations: &'a Allocations) -> Option<RunningPod<'a>> {
     let allocation = allocations.pods.get(&run.wanted.key)?;
     Some(RunningPod {
@@ -323,6 +384,7 @@ fn running_pod<'a>(run: &'a PodRun<'_>, allocations: &'a Allocations) -> Option<
         node: &allocation.node,
         address: allocation.address,
         labels: &run.wanted.labels,
+        host_network: run.template.host_network,
         named_ports: &run.template.named_ports,
     })
 }
@@ -335,19 +397,6 @@ fn pod_placement(run: &PodRun<'_>, allocation: &PodAllocation) -> PodPlacement {
         address: allocation.address,
         labels: run.wanted.labels.clone(),
         owner: run.wanted.owner.is_some().then(|| run.object.name.clone()),
-    }
-}
-
-fn pod_state(run: &PodRun<'_>, allocation: &PodAllocation, identity: u32) -> Pod {
-    Pod {
-        namespace: run.object.namespace.clone(),
-        name: run.name.clone(),
-        address: allocation.address,
-        interface: lxc_interface(&run.wanted.key),
-        endpoint_id: allocation.endpoint_id,
-        identity,
-        labels: run.security_labels.clone(),
-        workload: run.template.workload.clone(),
     }
 }
 
@@ -365,12 +414,15 @@ fn peer(node: &Node, allocations: &Allocations) -> Peer {
     let allocation = &allocations.nodes[&node.name];
     Peer {
         name: node.name.clone(),
-        address: node
-            .address
-            .expect("a validated lab gives every cluster node an address"),
+        address: address(node),
         pod_cidr: allocation.pod_cidr,
         cilium_host: allocation.cilium_host,
     }
+}
+
+fn address(node: &Node) -> Ipv4Addr {
+    node.address
+        .expect("a validated lab gives every cluster node an address")
 }
 
 fn node_identity(node: &Peer, control_plane: bool) -> NodeIdentity {
@@ -380,14 +432,5 @@ fn node_identity(node: &Peer, control_plane: bool) -> NodeIdentity {
         pod_cidr: node.pod_cidr,
         cilium_host: node.cilium_host,
         control_plane,
-    }
-}
-
-/// The kubelet's `clusterDNS` and `clusterDomain` under `dnsPolicy: ClusterFirst`.
-fn pod_dns() -> PodDns {
-    PodDns {
-        nameserver: CLUSTER_DNS,
-        search: vec!["svc.cluster.local".to_owned(), "cluster.local".to_owned()],
-        ndots: 5,
     }
 }

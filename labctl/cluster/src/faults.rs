@@ -87,6 +87,9 @@ pub(crate) fn too_many_replicas(
         return None;
     };
     let (replicas, node_name) = (*replicas, template.node_name.as_ref());
+    if template.host_network {
+        return None;
+    }
     let allowed = nodes
         .iter()
         .filter(|(node, _)| node_name.is_none_or(|name| name == *node));

@@ -10,7 +10,9 @@
 
 mod allocations;
 mod compute;
+mod corefiles;
 mod datapath_settings;
+mod dns;
 mod faults;
 pub mod identity;
 pub mod ipam;
@@ -25,9 +27,10 @@ mod stable_hash;
 pub use allocations::{Allocations, NodeAllocation, PodAllocation, ServiceAllocation};
 pub use compute::{Cluster, PodPlacement, compute};
 pub use datapath_settings::DEFAULT_MAP_ENTRIES;
+pub use dns::{CLUSTER_DNS, CLUSTER_DOMAIN, dns_objects};
 pub use manifest::parse;
 pub use object::{
-    ClusterIp, Kind, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, NamedPort,
-    Object, Origin, PodTemplate, PortSpec, RedirectFrontend, RedirectPort, ServiceSpec,
+    ClusterIp, Kind, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, MountedFile,
+    NamedPort, Object, Origin, PodTemplate, PortSpec, RedirectFrontend, RedirectPort, ServiceSpec,
     ServiceType, TargetPort, Written,
 };

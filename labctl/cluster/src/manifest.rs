@@ -10,11 +10,13 @@ use lab_model::document::{At, Document};
 use crate::object::Object;
 
 /// Kinds that labctl obeys, with their `apiVersion`.
-const KINDS: [(&str, &[&str]); 8] = [
+const KINDS: [(&str, &[&str]); 10] = [
     ("Pod", &["v1"]),
     ("Deployment", &["apps/v1"]),
     ("DaemonSet", &["apps/v1"]),
     ("Service", &["v1"]),
+    ("ConfigMap", &["v1"]),
+    ("ServiceAccount", &["v1"]),
     ("CiliumLocalRedirectPolicy", &["cilium.io/v2"]),
     (
         "CiliumLoadBalancerIPPool",
@@ -26,12 +28,11 @@ const KINDS: [(&str, &[&str]); 8] = [
 
 /// Other kinds that manifests often have, to tell "not available yet" from a
 /// misspelt kind.
-const OTHER_KINDS: [&str; 20] = [
+const OTHER_KINDS: [&str; 18] = [
     "CiliumClusterwideNetworkPolicy",
     "CiliumNetworkPolicy",
     "ClusterRole",
     "ClusterRoleBinding",
-    "ConfigMap",
     "CronJob",
     "EndpointSlice",
     "Endpoints",
@@ -45,7 +46,6 @@ const OTHER_KINDS: [&str; 20] = [
     "Role",
     "RoleBinding",
     "Secret",
-    "ServiceAccount",
     "StatefulSet",
 ];
 
@@ -85,6 +85,8 @@ fn read(document: &Document, objects: &mut Vec<Object>, faults: &mut Diagnostics
         Ok("Pod") => convert::pod(document),
         Ok("DaemonSet") => convert::daemon_set(document),
         Ok("Service") => convert::service(document),
+        Ok("ConfigMap") => convert::config_map(document),
+        Ok("ServiceAccount") => convert::service_account(document),
         Ok("CiliumLocalRedirectPolicy") => convert::local_redirect_policy(document),
         Ok("CiliumLoadBalancerIPPool") => convert::load_balancer_ip_pool(document),
         Ok("CiliumL2AnnouncementPolicy") => convert::l2_announcement_policy(document),

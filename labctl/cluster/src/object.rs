@@ -3,11 +3,12 @@
 mod cilium;
 mod service;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use lab_model::diagnostic::{Diagnostic, Source};
-use lab_model::node_state::{Protocol, Workload};
+use lab_model::node_state::{DnsPolicy, Protocol, Workload};
 
 pub use cilium::{
     L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, RedirectFrontend, RedirectPort,
@@ -47,6 +48,10 @@ pub enum Kind {
     DaemonSet(PodTemplate),
     /// `v1`
     Service(ServiceSpec),
+    /// `v1`: texts by key.
+    ConfigMap(BTreeMap<String, String>),
+    /// `v1`
+    ServiceAccount,
     /// `cilium.io/v2`
     LocalRedirectPolicy(LocalRedirectPolicy),
     /// `cilium.io/v2` and `cilium.io/v2alpha1`
@@ -64,6 +69,8 @@ impl Kind {
             Self::Deployment { .. } => "Deployment",
             Self::DaemonSet(_) => "DaemonSet",
             Self::Service(_) => "Service",
+            Self::ConfigMap(_) => "ConfigMap",
+            Self::ServiceAccount => "ServiceAccount",
             Self::LocalRedirectPolicy(_) => "CiliumLocalRedirectPolicy",
             Self::LoadBalancerIpPool(_) => "CiliumLoadBalancerIPPool",
             Self::L2AnnouncementPolicy(_) => "CiliumL2AnnouncementPolicy",
@@ -82,13 +89,30 @@ pub struct PodTemplate {
     pub service_account: String,
     /// `spec.affinity.podAntiAffinity`: the pods that this one shares no node with.
     pub anti_affinity: Vec<Selector>,
+    /// `spec.hostNetwork`
+    pub host_network: bool,
+    /// `spec.dnsPolicy`
+    pub dns_policy: DnsPolicy,
     /// What the one container runs.
     pub workload: Workload,
+    /// Name of the service whose address node-cache finds in its environment.
+    pub upstream_service: Option<String>,
+    /// Where the Corefile of a DNS server comes from.
+    pub corefile: Option<MountedFile>,
     /// The container's `ports` that have names.
     pub named_ports: Vec<NamedPort>,
     /// Everything in the template, as JSON with sorted keys: what
     /// `pod-template-hash` is the hash of.
     pub canonical: String,
+}
+
+/// A key of a ConfigMap that a container sees as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountedFile {
+    /// Name of the ConfigMap, in the pod's namespace.
+    pub config_map: Written<String>,
+    /// Its key.
+    pub key: String,
 }
 
 /// A port of a container that services can name as their `targetPort`.

@@ -25,6 +25,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) owner: Option<String>,
     pub(crate) labels: Labels,
     pub(crate) node_name: Option<&'a str>,
+    /// Whether its node's address is its own.
+    pub(crate) host_network: bool,
     pub(crate) anti_affinity: &'a [Selector],
 }
 
@@ -48,19 +50,23 @@ pub(crate) struct Placement<'a> {
 #[derive(Debug)]
 struct NodeLoad<'a> {
     name: &'a str,
+    own_address: Ipv4Addr,
     addresses: AddressPool,
     endpoint_ids: BTreeSet<u16>,
     pods: Vec<Wanted<'a>>,
 }
 
 impl<'a> Placement<'a> {
-    /// Empty nodes, in the order of the lab file.
-    pub(crate) fn new(nodes: impl Iterator<Item = (&'a str, &'a NodeAllocation)>) -> Self {
-        let nodes = nodes.map(|(name, allocation)| {
+    /// Empty nodes with their own addresses, in the order of the lab file.
+    pub(crate) fn new(
+        nodes: impl Iterator<Item = (&'a str, Ipv4Addr, &'a NodeAllocation)>,
+    ) -> Self {
+        let nodes = nodes.map(|(name, own_address, allocation)| {
             let mut addresses = AddressPool::new(allocation.pod_cidr);
             addresses.claim(allocation.cilium_host);
             NodeLoad {
                 name,
+                own_address,
                 addresses,
                 endpoint_ids: BTreeSet::new(),
                 pods: Vec::new(),
@@ -83,6 +89,9 @@ impl<'a> Placement<'a> {
             .nodes
             .iter_mut()
             .find(|node| node.name == previous.node && !elsewhere)?;
+        if pod.host_network {
+            return Some(node.host(pod));
+        }
         if previous.endpoint_id == 0
             || node.endpoint_ids.contains(&previous.endpoint_id)
             || !node.addresses.claim(previous.address)
@@ -105,6 +114,9 @@ impl<'a> Placement<'a> {
             pod: pod.key.clone(),
         };
         let node = node.ok_or_else(full)?;
+        if pod.host_network {
+            return Ok(node.host(pod));
+        }
         let address = node.addresses.allocate(&pod.key)?;
         let endpoint_id = node.endpoint_id(&pod.key).ok_or_else(full)?;
         node.pods.push(pod.clone());
@@ -124,13 +136,23 @@ impl<'a> Placement<'a> {
         let with_room = self
             .nodes
             .iter_mut()
-            .filter(|node| node.has_room() && !node.repels(pod));
+            .filter(|node| (pod.host_network || node.has_room()) && !node.repels(pod));
         // The first of equals: `min_by_key` keeps the order of the lab file.
         Ok(with_room.min_by_key(|node| (node.pods_of(pod), node.pods.len())))
     }
 }
 
-impl NodeLoad<'_> {
+impl<'a> NodeLoad<'a> {
+    /// Takes in a pod on the node's own network, which is no endpoint.
+    fn host(&mut self, pod: &Wanted<'a>) -> PodAllocation {
+        self.pods.push(pod.clone());
+        PodAllocation {
+            node: self.name.to_owned(),
+            address: self.own_address,
+            endpoint_id: 0,
+        }
+    }
+
     fn has_room(&self) -> bool {
         self.addresses.free() > 0 && self.endpoint_ids.len() < MAX_ENDPOINT_ID as usize
     }

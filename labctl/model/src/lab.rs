@@ -29,8 +29,8 @@ pub struct Lab {
     pub routes: Vec<StaticRoute>,
     /// Cilium's Helm values, defaults filled in.
     pub values: Values,
-    /// Address of the node-local DNS cache, where the lab has one.
-    pub node_local_dns: Option<Ipv4Addr>,
+    /// Cluster DNS, where the lab has it.
+    pub dns: Option<Dns>,
     /// Manifest files, relative paths resolved against the lab file's folder.
     pub manifests: Vec<PathBuf>,
     /// Check files, resolved likewise.
@@ -70,10 +70,48 @@ pub struct Node {
     pub dummies: BTreeMap<String, Ipv4Net>,
     /// TCP port on which the node serves HTTP.
     pub serve_http: Option<u16>,
-    /// Zone file that the world answers DNS from, resolved like manifests.
-    pub zone: Option<PathBuf>,
+    /// What the world answers DNS from.
+    pub zone: Option<ZoneFile>,
     /// What the node is as a machine; namespaces take no notice of it.
     pub machine: MachineSpec,
+}
+
+/// A zone file of the world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneFile {
+    /// Its path, resolved like those of manifests.
+    pub path: PathBuf,
+    /// What is in it. Whoever reads files fills it in; a parsed lab has it empty.
+    pub text: String,
+}
+
+/// Cluster DNS: CoreDNS behind the service `kube-dns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Search domains of the nodes, which pods have behind the cluster's.
+    pub search: Vec<String>,
+    /// A cache on every node.
+    pub node_local: Option<NodeLocalDns>,
+}
+
+/// NodeLocal DNSCache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLocalDns {
+    /// Address that the cache has on every node.
+    pub address: Ipv4Addr,
+    /// How what pods send to the cluster's DNS service gets to the cache.
+    pub via: NodeLocalVia,
+}
+
+/// How queries get to the cache of their node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeLocalVia {
+    /// A `CiliumLocalRedirectPolicy` leads them to a pod of the node.
+    Redirect,
+    /// A dummy interface of the node has the cache's address and the service's, with
+    /// iptables rules that keep conntrack away.
+    Interface,
 }
 
 /// A node as a machine: what virtual machines are made with, or which host it is.

@@ -7,6 +7,7 @@
 //! at whatever fits, also when something else does not.
 
 mod addresses;
+mod dns;
 mod names;
 mod nodes;
 mod routes;
@@ -20,6 +21,7 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 
+use dns::DnsEntry;
 pub use names::NameError;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -33,7 +35,6 @@ use crate::values::Values;
 // at; the schema demands them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-not-yet" = ["dns"]))]
 struct LabFile {
     /// The lab's name: lower-case letters, digits and `-`, at most 32 bytes.
     #[schemars(required)]
@@ -54,6 +55,9 @@ struct LabFile {
     /// Cilium's Helm values.
     #[serde(default)]
     values: Values,
+    /// Cluster DNS: CoreDNS behind the service kube-dns, 10.96.0.10. Without it, a
+    /// lab has none.
+    dns: Option<DnsEntry>,
     /// Kubernetes manifests to apply; paths are relative to this file's folder.
     #[serde(default)]
     manifests: Vec<String>,
@@ -65,7 +69,6 @@ struct LabFile {
 /// A machine of the lab.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-not-yet" = ["zone"]))]
 struct NodeEntry {
     /// What the node does.
     #[schemars(required)]
@@ -79,6 +82,10 @@ struct NodeEntry {
     /// What the node itself serves.
     #[serde(default)]
     serve: Serve,
+    /// Zone file that the world answers DNS from, on 10.0.2.3; its path is relative to
+    /// this file's folder.
+    #[schemars(length(min = 1))]
+    zone: Option<String>,
     /// RAM of a virtual machine, in MiB.
     #[schemars(range(min = 128, max = 1_048_576))]
     memory: Option<u32>,
@@ -173,7 +180,8 @@ impl<'a> Resolver<'a> {
         self.check_addresses();
         self.check_devices();
         self.check_values();
-        let nodes = self.nodes();
+        let nodes = self.nodes(folder);
+        let dns = self.dns();
         let routes = self.routes();
         let manifests = self.paths("manifests", &self.file.manifests, folder);
         let checks = self.paths("checks", &self.file.checks, folder);
@@ -185,7 +193,7 @@ impl<'a> Resolver<'a> {
             nodes,
             routes,
             values: self.file.values.clone(),
-            node_local_dns: None,
+            dns,
             manifests,
             checks,
         })

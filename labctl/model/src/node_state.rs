@@ -6,6 +6,7 @@
 
 mod datapath;
 mod services;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,9 +22,10 @@ pub use services::{
     Announcement, Backend, LocalRedirect, Protocol, RedirectFrontend, Service, ServicePort,
     TrafficPolicy,
 };
+pub use workload::{NodeCache, Workload};
 
 /// Shape of the document; an agent refuses another one.
-pub const NODE_STATE_VERSION: u32 = 2;
+pub const NODE_STATE_VERSION: u32 = 3;
 
 /// What one node of the cluster is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,8 @@ pub struct NodeState {
     pub peers: Vec<Peer>,
     /// Pods that run here, by `namespace/name`.
     pub pods: Vec<Pod>,
+    /// Pods that run here on the node's own network, by `namespace/name`.
+    pub host_pods: Vec<HostPod>,
     /// Pods that run on the other nodes, by `namespace/name`.
     pub remote_pods: Vec<RemotePod>,
     /// Labels behind every identity of the cluster's pods, by number.
@@ -103,8 +107,46 @@ pub struct Pod {
     pub identity: u32,
     /// Labels as `source:key=value`, as Cilium prints them.
     pub labels: Vec<String>,
+    /// Where it looks names up.
+    pub dns_policy: DnsPolicy,
     /// What runs in the pod.
     pub workload: Workload,
+    /// The Corefile of those that read one. Kept apart from the workload, since a
+    /// new one is no reason to start anything again.
+    pub corefile: Option<String>,
+}
+
+/// A pod on its node's own network (`hostNetwork`): it has the node's addresses, and
+/// is no endpoint of the datapath.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostPod {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Pod name.
+    pub name: String,
+    /// What runs in it.
+    pub workload: Workload,
+    /// As [`Pod::corefile`].
+    pub corefile: Option<String>,
+}
+
+impl HostPod {
+    /// `namespace/name`, unique in the cluster.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+/// `dnsPolicy` of a pod with a network of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DnsPolicy {
+    /// At the cluster's service: [`NodeState::dns`].
+    #[default]
+    ClusterFirst,
+    /// Where its node does.
+    Default,
 }
 
 impl Pod {
@@ -141,32 +183,16 @@ pub struct Identity {
     pub labels: Vec<String>,
 }
 
-/// A built-in workload, chosen by image name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "app", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Workload {
-    /// `traefik/whoami`: answers HTTP with who was asked, and by whom.
-    Whoami {
-        /// TCP port.
-        port: u16,
-    },
-    /// `nicolaka/netshoot`: idle, with the host's tools.
-    Netshoot,
-    /// `nginx`: its welcome page.
-    Nginx {
-        /// TCP port.
-        port: u16,
-    },
-}
-
 /// What a pod's `/etc/resolv.conf` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PodDns {
     /// Server address.
     pub nameserver: Ipv4Addr,
-    /// Search domains behind the `NAMESPACE.svc.` one.
+    /// The cluster's search domains, behind the `NAMESPACE.svc.` one.
     pub search: Vec<String>,
+    /// The nodes' own, which pods have behind the cluster's.
+    pub node_search: Vec<String>,
     /// `options ndots:`.
     pub ndots: u8,
 }

@@ -84,7 +84,7 @@ fn lab_of(name: String, third: u8, workers: u8, routers: u8, world: bool) -> Lab
         nodes,
         routes,
         values: Values::default(),
-        node_local_dns: None,
+        dns: None,
         provider: <_>::default(),
         manifests: vec!["labs/pods.yaml".into()],
         checks: Vec::new(),

@@ -46,6 +46,9 @@ pub enum AgentError {
         /// What this agent knows.
         known: u32,
     },
+    /// A pod that is not on this node.
+    #[error("restart pod {0}: it does not run on this node")]
+    NoPod(String),
     /// A document that contradicts itself.
     #[error("apply the node state: {0}")]
     Document(String),

@@ -70,6 +70,7 @@ pub(super) fn run(
     let mut connections: Vec<Connection> = Vec::new();
     loop {
         let pods_due = agent.pods.tend(Instant::now());
+        agent.follow_readiness();
         let readable = wait(agent, stop, &listener, &connections, pods_due)?;
         if readable.contains(&stop.as_raw_fd()) {
             log::info(format_args!("stopping; the datapath and the pods stay"));

@@ -10,8 +10,8 @@ use crate::netlink::Mac;
 
 /// `<namespace>_<pod>`: its folder and its cgroup. Neither part can have an
 /// underscore (RFC 1123 labels).
-pub(super) fn folder_name(pod: &Pod) -> String {
-    format!("{}_{}", pod.namespace, pod.name)
+pub(super) fn folder_name(namespace: &str, name: &str) -> String {
+    format!("{namespace}_{name}")
 }
 
 /// The twelve hex digits of a pod's interface.
@@ -51,11 +51,17 @@ pub(super) fn validate(state: &NodeState) -> Result<(), AgentError> {
         |pod: &Pod, what: String| Err(AgentError::Document(format!("{what} of pod {}", pod.key())));
     let (mut interfaces, mut addresses, mut keys) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let legal = |name: &str| {
+        let character = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+        !name.is_empty() && !name.starts_with('.') && name.bytes().all(character)
+    };
+    for pod in &state.host_pods {
+        if !legal(&pod.namespace) || !legal(&pod.name) || !keys.insert(pod.key()) {
+            let what = "a name that is no RFC 1123 name, or another's, of pod";
+            return Err(AgentError::Document(format!("{what} {}", pod.key())));
+        }
+    }
     for pod in &state.pods {
-        let legal = |name: &str| {
-            let character = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
-            !name.is_empty() && !name.starts_with('.') && name.bytes().all(character)
-        };
         if !legal(&pod.namespace) || !legal(&pod.name) {
             return fault(pod, "a name that is no RFC 1123 name".to_owned());
         }

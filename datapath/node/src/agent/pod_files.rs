@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use lab_model::node_state::{Pod, PodDns};
+use lab_model::node_state::{DnsPolicy, Pod, PodDns};
 use minijinja::{Environment, context};
 
 use super::{AgentError, files};
+
+/// Where the C library looks for name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The files of a pod's `/etc`.
 pub(super) struct Templates(Environment<'static>);
@@ -30,7 +33,8 @@ impl Templates {
             .search
             .first()
             .map(|services| format!("{}.{services}", pod.namespace));
-        let search: Vec<_> = own.iter().chain(&dns.search).map(String::as_str).collect();
+        let search = own.iter().chain(&dns.search).chain(&dns.node_search);
+        let search: Vec<_> = search.map(String::as_str).collect();
         let context = context! {
             name => pod.name.as_str(),
             address => pod.address.to_string(),
@@ -38,24 +42,64 @@ impl Templates {
             ndots => dns.ndots,
             search => search.join(" "),
         };
-        for (file, template) in [
-            ("hosts", include_str!("../../../../templates/pod-hosts.j2")),
-            (
-                "resolv.conf",
-                include_str!("../../../../templates/pod-resolv.conf.j2"),
-            ),
-        ] {
-            let text =
-                self.0
-                    .render_str(template, &context)
-                    .map_err(|source| AgentError::Render {
-                        file,
-                        pod: pod.key(),
-                        source,
-                    })?;
+        let render = |file, template| {
+            let rendered = self.0.render_str(template, &context);
             // Rendering takes off the template's last line break.
-            files::rewrite(&folder.join(file), &(text + "\n"))?;
-        }
+            let whole = rendered.map(|text| text + "\n");
+            whole.map_err(|source| AgentError::Render {
+                file,
+                pod: pod.key(),
+                source,
+            })
+        };
+        let hosts = include_str!("../../../../templates/pod-hosts.j2");
+        files::rewrite(&folder.join("hosts"), &render("hosts", hosts)?)?;
+        let resolv_conf = include_str!("../../../../templates/pod-resolv.conf.j2");
+        let resolv_conf = match pod.dns_policy {
+            DnsPolicy::ClusterFirst => render("resolv.conf", resolv_conf)?,
+            DnsPolicy::Default => of_node()?,
+        };
+        files::rewrite(&folder.join("resolv.conf"), &resolv_conf)?;
         files::rewrite(&folder.join("hostname"), &format!("{}\n", pod.name))
+    }
+}
+
+/// The node's own `resolv.conf`; where systemd-resolved answers on an address of
+/// the node alone, the one that names its servers (the kubelet's `resolvConf`).
+fn of_node() -> Result<String, AgentError> {
+    for path in ["/run/systemd/resolve/resolv.conf", RESOLV_CONF] {
+        if let Some(text) = files::read_if_there(Path::new(path))? {
+            return Ok(text);
+        }
+    }
+    Ok(String::new())
+}
+
+/// Gives the node's own `resolv.conf` the lab's search domains, where the node is a
+/// namespace and the file is labctl's: `folder` is the node's.
+pub(super) fn write_node_search(folder: &Path, dns: &PodDns) -> Result<(), AgentError> {
+    let path = folder.join("etc/resolv.conf");
+    let Some(text) = files::read_if_there(&path)? else {
+        return Ok(());
+    };
+    files::rewrite(&path, &with_search(&text, &dns.node_search))
+}
+
+fn with_search(text: &str, search: &[String]) -> String {
+    let others = text.lines().filter(|line| !line.starts_with("search "));
+    let own = (!search.is_empty()).then(|| format!("search {}", search.join(" ")));
+    let lines = others.map(str::to_owned).chain(own);
+    lines.map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_domains_replace_those_before() {
+        let text = with_search("nameserver 10.0.2.3\n", &["Davolink".to_owned()]);
+        assert_eq!(text, "nameserver 10.0.2.3\nsearch Davolink\n");
+        assert_eq!(with_search(&text, &[]), "nameserver 10.0.2.3\n");
     }
 }

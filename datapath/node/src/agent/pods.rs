@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use lab_model::node_state::{NodeState, Pod};
 
 use super::pod_files::Templates;
+use super::sandbox::Sandbox;
 use super::workload::{DEATH, Record, Workload};
-use super::{AgentError, files, log, network, pod, workload};
+use super::{AgentError, dns_files, files, log, network, pod, workload};
 use crate::api::PodStatus;
 use crate::cgroup::Cgroup;
 use crate::namespace;
@@ -39,12 +40,18 @@ pub(super) struct Places {
     pub(super) labctl: PathBuf,
 }
 
-/// A pod that has a namespace, and a workload once started.
+/// A pod, which has a workload once started.
 struct Running {
-    pod: Pod,
-    netns: OwnedFd,
-    netlink: Netlink,
+    pod: Sandbox,
+    /// Its network namespace, and rtnetlink in it, unless it is on the node's.
+    network: Option<(OwnedFd, Netlink)>,
     workload: Workload,
+}
+
+impl Running {
+    fn netns(&self) -> Option<&OwnedFd> {
+        self.network.as_ref().map(|(netns, _)| netns)
+    }
 }
 
 /// All pods of the node, by `namespace/name`.
@@ -65,15 +72,16 @@ impl Pods {
 
     /// The pod's network namespace, once [`Pods::prepare`] has run.
     pub(super) fn netns(&self, pod: &Pod) -> Option<BorrowedFd<'_>> {
-        self.running
-            .get(&pod.key())
-            .map(|running| running.netns.as_fd())
+        let running = self.running.get(&pod.key())?;
+        running.netns().map(OwnedFd::as_fd)
     }
 
     /// Cookies of the pods' network namespaces, by `namespace/name`.
     pub(super) fn netns_cookies(&self) -> Result<BTreeMap<String, u64>, AgentError> {
-        let cookies = self.running.iter().map(|(key, running)| {
-            let cookie = netns_cookie::of_socket(&running.netlink).map_err(AgentError::Cookie)?;
+        let own = self.running.iter();
+        let own = own.filter_map(|(key, it)| Some((key, &it.network.as_ref()?.1)));
+        let cookies = own.map(|(key, netlink)| {
+            let cookie = netns_cookie::of_socket(netlink).map_err(AgentError::Cookie)?;
             Ok((key.clone(), cookie))
         });
         cookies.collect()
@@ -81,9 +89,8 @@ impl Pods {
 
     /// rtnetlink inside the pod.
     pub(super) fn netlink(&mut self, pod: &Pod) -> Option<&mut Netlink> {
-        self.running
-            .get_mut(&pod.key())
-            .map(|running| &mut running.netlink)
+        let running = self.running.get_mut(&pod.key())?;
+        running.network.as_mut().map(|(_, netlink)| netlink)
     }
 
     /// Ends the pods that `state` does not have, or has otherwise.
@@ -92,16 +99,14 @@ impl Pods {
         state: &NodeState,
         netlink: &mut Netlink,
     ) -> Result<(), AgentError> {
-        let wanted: BTreeMap<_, _> = state
-            .pods
-            .iter()
-            .map(|pod| (pod::folder_name(pod), pod))
+        let wanted: BTreeMap<_, _> = Sandbox::all(state)
+            .map(|pod| (pod.folder_name(), pod))
             .collect();
         let mut stale = Vec::new();
         for name in self.names_on_disk()? {
             let there = self.known(&name)?;
             let keep = match (wanted.get(&name), &there) {
-                (Some(wanted), Some(there)) => !pod::is_another(there, wanted),
+                (Some(wanted), Some(there)) => !there.is_another(wanted),
                 _ => false,
             };
             if !keep {
@@ -116,11 +121,11 @@ impl Pods {
     }
 
     /// What the pod of that folder is; `None` when it was never finished.
-    fn known(&self, name: &str) -> Result<Option<Pod>, AgentError> {
+    fn known(&self, name: &str) -> Result<Option<Sandbox>, AgentError> {
         let running = self
             .running
             .values()
-            .find(|it| pod::folder_name(&it.pod) == name);
+            .find(|it| it.pod.folder_name() == name);
         match running {
             Some(running) => Ok(Some(running.pod.clone())),
             None => Ok(Record::read(&self.places.folder.join(name))?.map(|record| record.pod)),
@@ -141,7 +146,7 @@ impl Pods {
     }
 
     /// Kills all at once, then waits for each.
-    fn end(&self, stale: &[(String, Option<Pod>)]) -> Result<(), AgentError> {
+    fn end(&self, stale: &[(String, Option<Sandbox>)]) -> Result<(), AgentError> {
         for (name, _) in stale {
             self.places.cgroup.child(name).kill()?;
         }
@@ -158,7 +163,7 @@ impl Pods {
     fn clear(
         &mut self,
         name: &str,
-        there: Option<&Pod>,
+        there: Option<&Sandbox>,
         netlink: &mut Netlink,
     ) -> Result<(), AgentError> {
         self.places.cgroup.child(name).remove()?;
@@ -166,10 +171,12 @@ impl Pods {
             if let Some(mut running) = self.running.remove(&pod.key()) {
                 running.workload.reap();
             }
-            // A namespace takes its interfaces along only some time after it
-            // ends, and the name may be needed at once.
-            network::delete_link(netlink, &pod.interface)?;
-            namespace::delete(&pod::netns_path(&self.places.netns, pod))?;
+            if let Some(pod) = pod.own() {
+                // A namespace takes its interfaces along only some time after it
+                // ends, and the name may be needed at once.
+                network::delete_link(netlink, &pod.interface)?;
+                namespace::delete(&pod::netns_path(&self.places.netns, pod))?;
+            }
             log::info(format_args!("pod {} ended", pod.key()));
         }
         files::remove(&self.places.folder.join(name))
@@ -191,9 +198,10 @@ impl Pods {
         Ok(())
     }
 
-    /// A pod's cgroup.
+    /// The cgroup of a pod with a network of its own.
     pub(super) fn cgroup_of(&self, pod: &Pod) -> Cgroup {
-        self.places.cgroup.child(pod::folder_name(pod))
+        let name = pod::folder_name(&pod.namespace, &pod.name);
+        self.places.cgroup.child(name)
     }
 
     /// Makes what a pod needs before it can have an interface: its folder with
@@ -203,18 +211,22 @@ impl Pods {
         files::make_folder(&self.places.folder)?;
         fs::create_dir_all(&self.places.netns)
             .map_err(AgentError::file("make", &self.places.netns))?;
-        for pod in &state.pods {
-            let folder = self.places.folder.join(pod::folder_name(pod));
-            files::make_folder(&folder.join("etc"))?;
-            self.templates
-                .write_etc(&folder.join("etc"), pod, &state.dns)?;
-            self.cgroup_of(pod).create()?;
-            let lost = self.lost_namespace(pod);
+        for pod in Sandbox::all(state) {
+            let folder = self.places.folder.join(pod.folder_name());
+            files::make_folder(&folder)?;
+            if let Some(pod) = pod.own() {
+                files::make_folder(&folder.join("etc"))?;
+                self.templates
+                    .write_etc(&folder.join("etc"), pod, &state.dns)?;
+            }
+            dns_files::write(&folder, &pod, state)?;
+            self.places.cgroup.child(pod.folder_name()).create()?;
+            let lost = pod.own().is_some_and(|pod| self.lost_namespace(pod));
             match self.running.get_mut(&pod.key()) {
-                Some(running) if !lost => running.pod.clone_from(pod),
+                Some(running) if !lost => running.pod = pod,
                 _ => {
                     let running = self.adopt_or_make(pod, &folder)?;
-                    self.running.insert(pod.key(), running);
+                    self.running.insert(running.pod.key(), running);
                 }
             }
         }
@@ -226,13 +238,21 @@ impl Pods {
         !namespace::is_netns(&pod::netns_path(&self.places.netns, pod))
     }
 
-    fn adopt_or_make(&self, pod: &Pod, folder: &Path) -> Result<Running, AgentError> {
-        let path = pod::netns_path(&self.places.netns, pod);
-        let cgroup = self.places.cgroup.child(pod::folder_name(pod));
+    fn adopt_or_make(&self, pod: Sandbox, folder: &Path) -> Result<Running, AgentError> {
+        let cgroup = self.places.cgroup.child(pod.folder_name());
+        let Some(own) = pod.own() else {
+            let workload = Workload::adopt(folder, &cgroup, None)?;
+            return Ok(Running {
+                pod,
+                network: None,
+                workload,
+            });
+        };
+        let path = pod::netns_path(&self.places.netns, own);
         let (netns, netlink, workload) = if namespace::is_netns(&path) {
             let netns = namespace::open(&path)?;
             let netlink = Netlink::open_in(&netns)?;
-            let workload = Workload::adopt(folder, &cgroup, &netns)?;
+            let workload = Workload::adopt(folder, &cgroup, Some(&netns))?;
             (netns, netlink, workload)
         } else {
             // Whatever still runs is in a namespace that nothing leads to.
@@ -242,9 +262,8 @@ impl Pods {
             (netns, netlink?, Workload::default())
         };
         Ok(Running {
-            pod: pod.clone(),
-            netns,
-            netlink,
+            pod,
+            network: Some((netns, netlink)),
             workload,
         })
     }
@@ -252,17 +271,13 @@ impl Pods {
     /// Starts the workloads that do not run, and waits until servers accept
     /// connections. One that does not is told of in [`Pods::status`].
     pub(super) fn start(&mut self, state: &NodeState) -> Result<(), AgentError> {
-        for pod in &state.pods {
+        for pod in Sandbox::all(state) {
             let Some(running) = self.running.get_mut(&pod.key()) else {
                 continue;
             };
+            let netns = running.network.as_ref().map(|(netns, _)| netns);
             if !running.workload.runs() {
-                workload::start(
-                    &self.places,
-                    &running.pod,
-                    &running.netns,
-                    &mut running.workload,
-                )?;
+                workload::start(&self.places, &running.pod, netns, &mut running.workload)?;
             }
         }
         let deadline = Instant::now() + READY;
@@ -276,9 +291,16 @@ impl Pods {
     pub(super) fn tend(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
         for (key, running) in &mut self.running {
+            if running.workload.hand_over(key, now) {
+                let folder = self.places.folder.join(running.pod.folder_name());
+                if let Err(error) = workload::note(&folder, &running.pod, &running.workload) {
+                    log::warn(format_args!("failed to {error}"));
+                }
+            }
             running.workload.look(key, now);
             if running.workload.is_due(now) {
-                let (pod, netns) = (&running.pod, &running.netns);
+                let netns = running.network.as_ref().map(|(netns, _)| netns);
+                let pod = &running.pod;
                 match workload::start(&self.places, pod, netns, &mut running.workload) {
                     Ok(()) => log::info(format_args!("pod {key} started again")),
                     Err(error) => {
@@ -301,18 +323,19 @@ impl Pods {
 
     /// How the pods of `state` are, in its order.
     pub(super) fn status(&self, state: &NodeState) -> Vec<PodStatus> {
-        state.pods.iter().map(|pod| self.pod_status(pod)).collect()
+        let pods = Sandbox::all(state);
+        pods.map(|pod| self.pod_status(&pod, state)).collect()
     }
 
-    fn pod_status(&self, pod: &Pod) -> PodStatus {
+    fn pod_status(&self, pod: &Sandbox, state: &NodeState) -> PodStatus {
         let workload = self
             .running
             .get(&pod.key())
             .map(|running| &running.workload);
         PodStatus {
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            address: pod.address,
+            namespace: pod.namespace().to_owned(),
+            name: pod.name().to_owned(),
+            address: pod.own().map_or(state.node.address, |pod| pod.address),
             ready: workload.is_some_and(Workload::is_ready),
             restarts: workload.map_or(0, Workload::restarts),
             pid: workload.and_then(Workload::pid),
@@ -321,11 +344,35 @@ impl Pods {
         }
     }
 
+    /// Starts the workload anew: a DNS server hands its sockets over to the next one,
+    /// others end first.
+    pub(super) fn restart(&mut self, key: &str) -> Result<(), AgentError> {
+        let Some(running) = self.running.get_mut(key) else {
+            return Err(AgentError::NoPod(key.to_owned()));
+        };
+        let netns = running.network.as_ref().map(|(netns, _)| netns);
+        let (pod, workload) = (&running.pod, &mut running.workload);
+        if pod.workload().serves_dns() && workload.is_ready() {
+            workload::start_successor(&self.places, pod, netns, workload)
+        } else {
+            workload::start(&self.places, pod, netns, workload)
+        }
+    }
+
+    /// The pods that have a workload which does not do what it is for.
+    pub(super) fn unready(&self) -> BTreeSet<String> {
+        let unready = self
+            .running
+            .iter()
+            .filter(|(_, it)| !it.workload.is_ready());
+        unready.map(|(key, _)| key.clone()).collect()
+    }
+
     /// What pods of `state` lack, apart from interfaces and routes.
     pub(super) fn differences(&self, state: &NodeState) -> Vec<String> {
         let mut differences = Vec::new();
-        for pod in &state.pods {
-            if self.lost_namespace(pod) {
+        for pod in Sandbox::all(state) {
+            if pod.own().is_some_and(|pod| self.lost_namespace(pod)) {
                 differences.push(format!("the network namespace of {} is gone", pod.key()));
             } else if !self
                 .running

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use lab_datapath_common::service::Config;
 use lab_model::node_state::{NodeState, ServiceHandling};
 
+use super::readiness::without;
 use super::{Agent, AgentError, NodeView};
 use crate::datapath::Datapath;
 use crate::netlink::Netlink;
@@ -32,6 +33,7 @@ impl Agent {
         if handling == ServiceHandling::KubeProxy {
             datapath.attach_sockets(handling, &self.options.cgroup)?;
         }
+        let state = &without(state, &self.unready);
         let wanted = wanted(state, view, &cookies, &mut datapath.services.ids);
         datapath.services.write(&wanted, config)?;
         if handling == ServiceHandling::Ebpf {
@@ -52,6 +54,7 @@ impl Agent {
             return Ok(Vec::new());
         };
         let mut ids = datapath.services.ids.clone();
+        let state = &without(state, &self.unready);
         let wanted = wanted(state, view, &cookies, &mut ids);
         let mut differences = datapath.services.differences(&wanted, config)?;
         differences.extend(missing(datapath));

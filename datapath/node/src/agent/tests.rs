@@ -11,7 +11,7 @@ mod tunnel;
 use std::net::Ipv4Addr;
 
 use lab_model::node_state::{
-    DatapathSettings, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod, PodDns, Workload,
+    DatapathSettings, DnsPolicy, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod, PodDns, Workload,
 };
 
 /// Node `number`, with two pods: `pod-a` has the address .10 and `pod-b` .11.
@@ -24,7 +24,9 @@ pub(crate) fn document(name: &str, number: u8) -> NodeState {
         endpoint_id: host.into(),
         identity: 256 + u32::from(host),
         labels: Vec::new(),
+        dns_policy: DnsPolicy::ClusterFirst,
         workload,
+        corefile: None,
     };
     NodeState {
         version: NODE_STATE_VERSION,
@@ -41,6 +43,7 @@ pub(crate) fn document(name: &str, number: u8) -> NodeState {
             pod("pod-a", 10, Workload::Netshoot),
             pod("pod-b", 11, Workload::Whoami { port: 80 }),
         ],
+        host_pods: Vec::new(),
         remote_pods: Vec::new(),
         identities: Vec::new(),
         services: Vec::new(),
@@ -49,6 +52,7 @@ pub(crate) fn document(name: &str, number: u8) -> NodeState {
         dns: PodDns {
             nameserver: Ipv4Addr::new(10, 96, 0, 10),
             search: vec!["svc.cluster.local".into(), "cluster.local".into()],
+            node_search: vec![],
             ndots: 5,
         },
         datapath: DatapathSettings {

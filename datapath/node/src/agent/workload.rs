@@ -1,25 +1,21 @@
 //! What runs in a pod: started in the pod's cgroup and namespaces, started again
 //! when it ends, and taken over from an agent that ended before it.
 
-use std::fs::OpenOptions;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lab_model::node_state::{Pod, Workload as App};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::CloneFlags;
-use nix::unistd::{Pid, pipe2, read};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, read};
 use serde::{Deserialize, Serialize};
 
 use super::pods::Places;
-use super::{AgentError, files, log, pod};
+use super::sandbox::Sandbox;
+use super::{AgentError, files, launch, log};
 use crate::cgroup::Cgroup;
-use crate::node_mounts;
-use crate::process::{self, ChildSetup, PidFd, Reaper};
+use crate::process::{self, PidFd, Reaper};
 
 /// The first restart is at once, then the kubelet's back-off: ten seconds,
 /// doubled each time up to five minutes, forgotten after ten minutes of running.
@@ -35,7 +31,7 @@ const RECORD: &str = "pod.json";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The pod, as it was when the workload started.
-    pub(super) pod: Pod,
+    pub(super) pod: Sandbox,
     pid: i32,
     restarts: u32,
     started: u64,
@@ -52,16 +48,16 @@ impl Record {
 
 /// A process, and the child to reap if it is ours.
 #[derive(Debug)]
-struct Process {
-    pid: Pid,
-    pidfd: PidFd,
-    child: Option<Reaper>,
-    readiness: Readiness,
+pub(super) struct Process {
+    pub(super) pid: Pid,
+    pub(super) pidfd: PidFd,
+    pub(super) child: Option<Reaper>,
+    pub(super) readiness: Readiness,
 }
 
 /// Whether a workload does what it is for.
 #[derive(Debug)]
-enum Readiness {
+pub(super) enum Readiness {
     /// It does; what is no server always does.
     Ready,
     /// The descriptor is readable when the server accepts connections.
@@ -74,6 +70,10 @@ enum Readiness {
 #[derive(Debug, Default)]
 pub(super) struct Workload {
     process: Option<Process>,
+    /// What is to take over from the process, and does once it is ready.
+    successor: Option<Process>,
+    /// What was taken over from, until it has ended.
+    leaving: Vec<Process>,
     restarts: u32,
     /// Ends in a row, without a long run between them.
     failures: u32,
@@ -89,7 +89,7 @@ impl Workload {
     pub(super) fn adopt(
         folder: &Path,
         cgroup: &Cgroup,
-        netns: &OwnedFd,
+        netns: Option<&OwnedFd>,
     ) -> Result<Self, AgentError> {
         let Some(record) = Record::read(folder)? else {
             return Ok(Self::default());
@@ -98,7 +98,7 @@ impl Workload {
         let process = PidFd::open(pid)
             .ok()
             .filter(|_| cgroup.own_pids().is_ok_and(|pids| pids.contains(&pid)))
-            .filter(|_| process::is_in_netns(pid, netns).unwrap_or(false))
+            .filter(|_| netns.is_none_or(|netns| process::is_in_netns(pid, netns).unwrap_or(false)))
             .map(|pidfd| Process {
                 pid,
                 pidfd,
@@ -151,13 +151,48 @@ impl Workload {
 
     /// Descriptors that become readable when there is something to [`Self::look`] at.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let process = self.process.as_ref();
-        let pending = process.and_then(|process| match &process.readiness {
-            Readiness::Pending(fd) => Some(fd),
+        let processes = self.process.iter().chain(&self.successor);
+        let pending = processes.clone().filter_map(|it| match &it.readiness {
+            Readiness::Pending(fd) => Some(fd.as_fd()),
             _ => None,
         });
-        let pidfd = process.map(|process| process.pidfd.as_fd());
-        pidfd.into_iter().chain(pending.map(OwnedFd::as_fd))
+        let pidfds = processes.chain(&self.leaving).map(|it| it.pidfd.as_fd());
+        pidfds.chain(pending)
+    }
+
+    /// Whether the successor has just taken over.
+    pub(super) fn hand_over(&mut self, key: &str, now: Instant) -> bool {
+        self.leaving
+            .retain_mut(|it| !it.pidfd.has_ended().unwrap_or(true) || it.reap());
+        let Some(successor) = &mut self.successor else {
+            return false;
+        };
+        successor.take_readiness(now);
+        let ended = successor.pidfd.has_ended().unwrap_or(true);
+        match successor.readiness {
+            Readiness::Pending(_) if !ended => return false,
+            Readiness::Ready if !ended => {}
+            _ => {
+                log::warn(format_args!("what was to take over from {key} failed"));
+                self.give_up_successor();
+                self.message = Some("the last restart failed; see the log".to_owned());
+                return false;
+            }
+        }
+        self.leaving.extend(self.process.take());
+        self.process = self.successor.take();
+        (self.started, self.since) = (self::now(), Some(now));
+        (self.restarts, self.message, self.due) = (self.restarts + 1, None, None);
+        log::info(format_args!("{key} was taken over from"));
+        true
+    }
+
+    fn give_up_successor(&mut self) {
+        if let Some(successor) = &mut self.successor.take() {
+            // It may have ended by itself.
+            let _ = kill(successor.pid, Signal::SIGKILL);
+            successor.reap();
+        }
     }
 
     /// Notices an end, and plans the next start.
@@ -219,6 +254,14 @@ impl Workload {
 }
 
 impl Process {
+    /// Takes note of the end, if it is ours to; never to be kept.
+    fn reap(&mut self) -> bool {
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
+        }
+        false
+    }
+
     /// Waits for the byte that says ready.
     fn take_readiness(&mut self, deadline: Instant) {
         while let Readiness::Pending(pending) = &self.readiness {
@@ -251,53 +294,43 @@ fn back_off(failures: u32) -> Duration {
 /// Starts the workload of `pod`.
 pub(super) fn start(
     places: &Places,
-    pod: &Pod,
-    netns: &OwnedFd,
+    pod: &Sandbox,
+    netns: Option<&OwnedFd>,
     workload: &mut Workload,
 ) -> Result<(), AgentError> {
-    let folder = places.folder.join(pod::folder_name(pod));
-    let cgroup = places.cgroup.child(pod::folder_name(pod));
     // What was run beside the workload ends with it, as in a container.
-    end_all(&cgroup)?;
+    end_all(&places.cgroup.child(pod.folder_name()))?;
     let again = workload.started > 0;
-    let pipe = |errno: Errno| AgentError::file("make a pipe for", &folder)(errno.into());
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(pipe)?;
-    let (command, serves) = command(places, pod, &folder, &writer)?;
-    let mounts =
-        node_mounts::pod(&folder.join("etc")).map_err(AgentError::file("mount", &folder))?;
-    let netns = netns
-        .try_clone()
-        .map_err(AgentError::file("open", &folder))?;
-    let setup = ChildSetup::new()
-        .cgroup(&cgroup)?
-        .new_session()
-        .pass_fd(writer)
-        .enter(netns, CloneFlags::CLONE_NEWNET)
-        .unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
-        .mounts(mounts)
-        .host_name(&pod.name)?;
-    let spawned = process::spawn(command, setup)?;
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let process = launch::spawn(places, pod, netns)?;
     *workload = Workload {
         restarts: workload.restarts + u32::from(again),
         failures: workload.failures,
-        started: started.as_secs().max(1),
+        started: now(),
         since: Some(Instant::now()),
-        process: Some(Process {
-            pid: spawned.pid(),
-            pidfd: spawned.pidfd,
-            child: Some(spawned.child),
-            readiness: if serves {
-                Readiness::Pending(reader)
-            } else {
-                Readiness::Ready
-            },
-        }),
+        process: Some(process),
         ..Workload::default()
     };
-    note(&folder, pod, workload)
+    note(&places.folder.join(pod.folder_name()), pod, workload)
+}
+
+/// Starts another process beside the one that runs, which gives it its sockets, and
+/// leaves, once the other is ready. One that does not get ready changes nothing.
+pub(super) fn start_successor(
+    places: &Places,
+    pod: &Sandbox,
+    netns: Option<&OwnedFd>,
+    workload: &mut Workload,
+) -> Result<(), AgentError> {
+    workload.give_up_successor();
+    workload.successor = Some(launch::spawn(places, pod, netns)?);
+    Ok(())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    since.as_secs().max(1)
 }
 
 /// Ends whatever runs in a pod's cgroup. The cgroup is made anew then: what is
@@ -312,7 +345,7 @@ pub(super) fn end_all(cgroup: &Cgroup) -> Result<(), AgentError> {
     Ok(cgroup.create()?)
 }
 
-fn note(folder: &Path, pod: &Pod, workload: &Workload) -> Result<(), AgentError> {
+pub(super) fn note(folder: &Path, pod: &Sandbox, workload: &Workload) -> Result<(), AgentError> {
     let path = folder.join(RECORD);
     let record = Record {
         pod: pod.clone(),
@@ -324,54 +357,6 @@ fn note(folder: &Path, pod: &Pod, workload: &Workload) -> Result<(), AgentError>
         .map_err(|error| AgentError::file("write", &path)(error.into()))?;
     files::replace(&path, &text)
 }
-
-/// `labctl app …`, and whether it is a server, which tells when it is ready.
-fn command(
-    places: &Places,
-    pod: &Pod,
-    folder: &Path,
-    ready: &OwnedFd,
-) -> Result<(Command, bool), AgentError> {
-    let path = folder.join("log");
-    let open = || {
-        let log = OpenOptions::new().create(true).append(true).open(&path)?;
-        Ok((log.try_clone()?, log))
-    };
-    let (out, err) = open().map_err(AgentError::file("open", &path))?;
-    let mut command = Command::new(&places.labctl);
-    command.arg("app");
-    let port = match pod.workload {
-        App::Netshoot => {
-            command.arg("netshoot");
-            None
-        }
-        App::Whoami { port } => {
-            command.arg("whoami");
-            Some(port)
-        }
-        App::Nginx { port } => {
-            command.arg("nginx");
-            Some(port)
-        }
-    };
-    if let Some(port) = port {
-        command.args(["--port", &port.to_string()]);
-        command.args(["--ready-fd", &ready.as_raw_fd().to_string()]);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into());
-    command
-        .env_clear()
-        .env("PATH", path)
-        .env("HOSTNAME", &pod.name)
-        .env("HOME", "/root")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err);
-    Ok((command, port.is_some()))
-}
-
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[cfg(test)]
 mod tests {

@@ -132,6 +132,18 @@ impl Client {
         }
     }
 
+    /// Starts the workloads of pods (`namespace/name`) anew, and returns when that is
+    /// under way: a DNS server goes on until its successor is ready.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn restart(&mut self, pods: Vec<String>) -> Result<Status, ClientError> {
+        match self.ask(&Request::Restart { pods })? {
+            Response::Status(status) => Ok(*status),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
     /// The state of the node.
     ///
     /// # Errors

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use lab_datapath_common::service::{flag, flag2, scope};
 use lab_model::node_state::{
-    DatapathSettings, IpMasqAgent, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, Pod,
-    PodDns, Protocol, Routing, TunnelProtocol, Workload,
+    DatapathSettings, DnsPolicy, IpMasqAgent, Masquerade, NODE_STATE_VERSION, NodeIdentity,
+    NodeState, Pod, PodDns, Protocol, Routing, TunnelProtocol, Workload,
 };
 
 use super::*;
@@ -36,8 +36,11 @@ fn state() -> NodeState {
                 "k8s:app=curl".into(),
                 "k8s:io.kubernetes.pod.namespace=default".into(),
             ],
+            dns_policy: DnsPolicy::ClusterFirst,
             workload: Workload::Netshoot,
+            corefile: None,
         }],
+        host_pods: Vec::new(),
         remote_pods: Vec::new(),
         identities: Vec::new(),
         services: Vec::new(),
@@ -46,6 +49,7 @@ fn state() -> NodeState {
         dns: PodDns {
             nameserver: Ipv4Addr::new(10, 96, 0, 10),
             search: vec!["svc.cluster.local".into()],
+            node_search: vec![],
             ndots: 5,
         },
         datapath: DatapathSettings {

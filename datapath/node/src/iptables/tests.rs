@@ -30,6 +30,7 @@ fn node(datapath: DatapathSettings, services: Vec<Service>) -> NodeState {
             cilium_host: [10, 244, 1, 200].into(),
         }],
         pods: Vec::new(),
+        host_pods: Vec::new(),
         remote_pods: Vec::new(),
         identities: Vec::new(),
         services,
@@ -38,6 +39,7 @@ fn node(datapath: DatapathSettings, services: Vec<Service>) -> NodeState {
         dns: PodDns {
             nameserver: [10, 96, 0, 10].into(),
             search: Vec::new(),
+            node_search: vec![],
             ndots: 5,
         },
         datapath,

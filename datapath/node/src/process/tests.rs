@@ -98,7 +98,7 @@ mod as_root {
         let folder = tempfile::tempdir().expect("make a folder");
         let setup = ChildSetup::new()
             .unshare(CloneFlags::CLONE_NEWNS)
-            .mounts(node_mounts::pod(&folder.path().join("missing")).expect("no zero byte"));
+            .mounts(node_mounts::pod(&folder.path().join("missing"), None).expect("no zero byte"));
         let error = spawn(shell("true"), setup).expect_err("the folder is missing");
         let expected = format!(
             "start /bin/sh: change to {}/missing: No such file or directory",
@@ -176,7 +176,7 @@ mod as_root {
 
         // A node that stays, and a pod made from inside it.
         let held = Held(spawn(shell("exec sleep 600"), setup().mounts(node)).expect("start"));
-        let pod = node_mounts::pod(Path::new("/run/labctl/pods/default_curl-pod/etc"));
+        let pod = node_mounts::pod(Path::new("/run/labctl/pods/default_curl-pod/etc"), None);
         let pidfd = PidFd::open(held.0.pid()).expect("running");
         let setup = ChildSetup::new()
             .enter(pidfd.into(), CloneFlags::CLONE_NEWNS)

@@ -3,28 +3,32 @@
 
 mod cilium;
 mod service;
+mod volume;
 
 use std::collections::BTreeMap;
 
 use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::document::{At, Document};
-use lab_model::node_state::Protocol;
+use lab_model::node_state::{DnsPolicy, Protocol};
 
 pub(super) use cilium::{l2_announcement_policy, load_balancer_ip_pool, local_redirect_policy};
 pub(super) use service::service;
+pub(super) use volume::{config_map, service_account};
 
 use super::kubernetes::{
     self, Affinity, Container, LabelSelector, MatchExpression, ObjectMeta, Operator, PodSpec,
 };
-use super::workload::workload;
+use super::workload::{Image, image};
 use crate::names::{
     MAX_HOST_NAME, is_dns1123_label, is_dns1123_subdomain, is_label_key, is_label_value,
     is_port_name,
 };
 use crate::object::{Kind, NamedPort, Object, Origin, PodTemplate};
 use crate::selector::{Condition, Labels, Requirement, Selector};
+use volume::mounted_file;
 
 const TEMPLATE_MADE: &str = "a template without faults has been made";
+const OS_LABEL: &str = "kubernetes.io/os";
 const HOST_NAME_LABEL: &str = "kubernetes.io/hostname";
 const LOWER_CASE: &str = "use lower case letters, digits, `-` and `.`, with a letter or digit at \
                           each end of every part";
@@ -309,19 +313,43 @@ fn template(
         faults.push(container_at.key("name").fault(message).with_help(help));
     }
     let named_ports = named_ports(container, &container_at.key("ports"), faults);
-    match workload(container, &container_at) {
-        Ok(workload) => Some(PodTemplate {
+    node_selector(spec, &spec_at.key("nodeSelector"), faults);
+    let with_corefile = |image: Image| {
+        let path = image.corefile.as_deref();
+        let file = path.map(|path| mounted_file(spec, container, path, &spec_at, &container_at));
+        Ok((image.workload, image.upstream_service, file.transpose()?))
+    };
+    match image(container, &container_at).and_then(with_corefile) {
+        Ok((workload, upstream_service, corefile)) => Some(PodTemplate {
             labels,
             node_name: spec.node_name.clone(),
             service_account,
             anti_affinity,
+            host_network: spec.host_network.unwrap_or(false),
+            dns_policy: match spec.dns_policy {
+                None | Some(kubernetes::DnsPolicy::ClusterFirst) => DnsPolicy::ClusterFirst,
+                Some(kubernetes::DnsPolicy::Default) => DnsPolicy::Default,
+            },
             workload,
+            upstream_service,
+            corefile,
             named_ports,
             canonical: canonical(at.to_json()).to_string(),
         }),
         Err(fault) => {
             faults.push(fault);
             None
+        }
+    }
+}
+
+/// All nodes of a lab are alike but for their names.
+fn node_selector(spec: &PodSpec, at: &At<'_>, faults: &mut Diagnostics) {
+    for (key, value) in spec.node_selector.iter().flatten() {
+        if (key.as_str(), value.as_str()) != (OS_LABEL, "linux") {
+            let message = format!("`nodeSelector` with `{key}: {value}` is not available yet");
+            let help = format!("nodes of a lab have the label `{OS_LABEL}: linux`; use `nodeName`");
+            faults.push(at.key(key).key_fault(message).with_help(help));
         }
     }
 }

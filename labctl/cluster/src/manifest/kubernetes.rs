@@ -7,6 +7,7 @@
 
 mod cilium;
 mod service;
+mod volume;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub(super) use cilium::{
 pub(super) use service::{
     IntOrString, Service, ServicePort, ServiceSpec, ServiceType, SessionAffinity, TrafficPolicy,
 };
+pub(super) use volume::{ConfigMap, ServiceAccount, Volume, VolumeMount};
 
 /// Completes the schema of a type with the fields that Kubernetes has besides.
 fn fields(schema: &mut Schema, without_effect: &[&str], not_yet: &[&str]) {
@@ -206,9 +208,14 @@ pub(super) struct PodSpec {
     pub(super) service_account_name: Option<String>,
     #[serde(default)]
     pub(super) affinity: Option<Affinity>,
-    /// Only asked for its schema, which takes `ClusterFirst` alone.
-    #[serde(default, rename = "dnsPolicy")]
-    pub(super) _dns_policy: Option<DnsPolicy>,
+    #[serde(default)]
+    pub(super) dns_policy: Option<DnsPolicy>,
+    #[serde(default)]
+    pub(super) host_network: Option<bool>,
+    #[serde(default)]
+    pub(super) node_selector: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(super) volumes: Option<Vec<Volume>>,
     pub(super) containers: Vec<Container>,
 }
 
@@ -238,11 +245,9 @@ fn pod_spec_fields(schema: &mut Schema) {
         "ephemeralContainers",
         "hostAliases",
         "hostIPC",
-        "hostNetwork",
         "hostPID",
         "hostname",
         "initContainers",
-        "nodeSelector",
         "readinessGates",
         "resourceClaims",
         "runtimeClassName",
@@ -252,15 +257,15 @@ fn pod_spec_fields(schema: &mut Schema) {
         "setHostnameAsFQDN",
         "subdomain",
         "topologySpreadConstraints",
-        "volumes",
     ];
     fields(schema, &without_effect, &not_yet);
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(extend("x-not-yet" = ["ClusterFirstWithHostNet", "Default", "None"]))]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(extend("x-not-yet" = ["ClusterFirstWithHostNet", "None"]))]
 pub(super) enum DnsPolicy {
     ClusterFirst,
+    Default,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -311,6 +316,7 @@ fn pod_affinity_term_fields(schema: &mut Schema) {
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 #[schemars(transform = container_fields)]
 pub(super) struct Container {
     pub(super) name: String,
@@ -323,6 +329,8 @@ pub(super) struct Container {
     /// decided by the image and its arguments alone, as in Kubernetes.
     #[serde(default)]
     pub(super) ports: Option<Vec<ContainerPort>>,
+    #[serde(default)]
+    pub(super) volume_mounts: Option<Vec<VolumeMount>>,
 }
 
 fn container_fields(schema: &mut Schema) {
@@ -342,13 +350,7 @@ fn container_fields(schema: &mut Schema) {
         "tty",
         "workingDir",
     ];
-    let not_yet = [
-        "env",
-        "envFrom",
-        "lifecycle",
-        "volumeDevices",
-        "volumeMounts",
-    ];
+    let not_yet = ["env", "envFrom", "lifecycle", "volumeDevices"];
     fields(schema, &without_effect, &not_yet);
 }
 

@@ -1,5 +1,7 @@
 //! The built-in workloads, by image name, and the commands that they understand.
 
+mod dns;
+
 use lab_model::diagnostic::Diagnostic;
 use lab_model::document::At;
 use lab_model::node_state::Workload;
@@ -7,26 +9,53 @@ use lab_model::node_state::Workload;
 use super::kubernetes::Container;
 
 /// Images that labctl has a workload for.
-const IMAGES: [&str; 3] = ["traefik/whoami", "nicolaka/netshoot", "nginx"];
+const IMAGES: [&str; 5] = [
+    "traefik/whoami",
+    "nicolaka/netshoot",
+    "nginx",
+    "coredns/coredns",
+    "dns/k8s-dns-node-cache",
+];
 
 /// Port of `traefik/whoami` and `nginx` unless told otherwise.
 const HTTP_PORT: u16 = 80;
 
+/// What an image comes to, with the container's command and arguments.
+pub(super) struct Image {
+    pub(super) workload: Workload,
+    /// Path in the container of the Corefile that it reads.
+    pub(super) corefile: Option<String>,
+    /// Name of the service that it learns the address of from its environment.
+    pub(super) upstream_service: Option<String>,
+}
+
+impl From<Workload> for Image {
+    fn from(workload: Workload) -> Self {
+        Self {
+            workload,
+            corefile: None,
+            upstream_service: None,
+        }
+    }
+}
+
 /// What a container runs.
-pub(super) fn workload(container: &Container, at: &At<'_>) -> Result<Workload, Diagnostic> {
+pub(super) fn image(container: &Container, at: &At<'_>) -> Result<Image, Diagnostic> {
     match repository(&container.image) {
-        "traefik/whoami" => whoami(container, at),
-        "nicolaka/netshoot" => netshoot(container, at),
+        "traefik/whoami" => whoami(container, at).map(Image::from),
+        "nicolaka/netshoot" => netshoot(container, at).map(Image::from),
         "nginx" => match overridden(container, at) {
-            None => Ok(Workload::Nginx { port: HTTP_PORT }),
+            None => Ok(Workload::Nginx { port: HTTP_PORT }.into()),
             Some(at) => Err(at.key_fault("nginx takes no other command or arguments here")),
         },
+        "coredns/coredns" => dns::coredns(container, at),
+        "dns/k8s-dns-node-cache" => dns::node_cache(container, at),
         _ => Err(unknown_image(&container.image, at)),
     }
 }
 
-/// An image's repository as it is written on Docker Hub: registry, `library/`,
-/// tag and digest make no difference to a built-in workload.
+/// An image's repository as it is written on Docker Hub or in Kubernetes' registry:
+/// registry, `library/`, tag and digest make no difference to a built-in workload.
 fn repository(image: &str) -> &str {
     let name = image.split_once('@').map_or(image, |(name, _)| name);
     // A colon before a slash belongs to the registry's port.
@@ -34,7 +63,11 @@ fn repository(image: &str) -> &str {
         .rfind(':')
         .filter(|&colon| !name[colon..].contains('/'));
     let name = tag.map_or(name, |colon| &name[..colon]);
-    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    let registries = ["docker.io/", "registry.k8s.io/", "k8s.gcr.io/"];
+    let own = registries
+        .iter()
+        .find_map(|registry| name.strip_prefix(registry));
+    let name = own.unwrap_or(name);
     name.strip_prefix("library/").unwrap_or(name)
 }
 
@@ -146,6 +179,7 @@ mod tests {
             ("docker.io/library/nginx:latest", "nginx"),
             ("traefik/whoami@sha256:0123", "traefik/whoami"),
             ("traefik/whoami:v1.10@sha256:0123", "traefik/whoami"),
+            ("registry.k8s.io/coredns/coredns:v1.12.0", "coredns/coredns"),
             ("registry.example:5000/nginx", "registry.example:5000/nginx"),
         ] {
             assert_eq!(repository(image), expected, "{image}");

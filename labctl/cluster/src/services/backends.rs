@@ -20,6 +20,8 @@ pub(crate) struct RunningPod<'a> {
     pub(crate) node: &'a str,
     pub(crate) address: Ipv4Addr,
     pub(crate) labels: &'a Labels,
+    /// Whether that address is its node's.
+    pub(crate) host_network: bool,
     pub(crate) named_ports: &'a [NamedPort],
 }
 

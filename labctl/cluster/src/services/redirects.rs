@@ -24,6 +24,8 @@ pub(crate) fn redirects(
             let local: Vec<&RunningPod<'_>> = pods
                 .iter()
                 .filter(|pod| pod.node == node && pod.namespace == object.namespace)
+                // Cilium leads nothing to pods on the node's network (cilium#28918).
+                .filter(|pod| !pod.host_network)
                 .filter(|pod| policy.endpoint_selector.matches(pod.labels))
                 .collect();
             LocalRedirect {

@@ -33,7 +33,7 @@ fn all_faults_of_a_file_come_at_once() {
     assert_parse_fails(
         "\
 apiVersion: v1
-kind: ConfigMap
+kind: Secret
 metadata:
   name: webpod
 ---
@@ -66,13 +66,13 @@ spec:
         image: nginx
 ",
         "\
-error: kind `ConfigMap` is not available yet
+error: kind `Secret` is not available yet
  --> lab.yaml:2:7
   |
-2 | kind: ConfigMap
-  |       ^^^^^^^^^
+2 | kind: Secret
+  |       ^^^^^^
   |
-  = help: labctl has Pod, Deployment, DaemonSet, Service, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
+  = help: labctl has Pod, Deployment, DaemonSet, Service, ConfigMap, ServiceAccount, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
 
 error: `Curl_Pod` cannot be the name of an object
  --> lab.yaml:9:9
@@ -120,7 +120,7 @@ metadata:
   name: curl-pod
 spec:
   nodename: k8s-ctr
-  hostNetwork: true
+  hostPID: true
   dnsPolicy: None
   containers:
   - name: curl
@@ -136,11 +136,11 @@ error: unknown key `nodename` in `spec`
   |
   = help: did you mean `nodeName`?
 
-error: `spec.hostNetwork` is not available yet
+error: `spec.hostPID` is not available yet
  --> lab.yaml:7:3
   |
-7 |   hostNetwork: true
-  |   ^^^^^^^^^^^
+7 |   hostPID: true
+  |   ^^^^^^^
 
 error: `spec.dnsPolicy` cannot be `None`
  --> lab.yaml:8:14
@@ -148,7 +148,7 @@ error: `spec.dnsPolicy` cannot be `None`
 8 |   dnsPolicy: None
   |              ^^^^
   |
-  = help: it is one of `ClusterFirst`
+  = help: it is one of `ClusterFirst`, `Default`
 
 error: unknown key `port` in `spec.containers[0]`
   --> lab.yaml:12:5
@@ -216,7 +216,7 @@ error: the object has no kind
 8 | metadata: {name: x}
   | ^^^^^^^^^^^^^^^^^^^
   |
-  = help: every object has an apiVersion and a kind: Pod, Deployment, DaemonSet, Service, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
+  = help: every object has an apiVersion and a kind: Pod, Deployment, DaemonSet, Service, ConfigMap, ServiceAccount, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
 
 error: `spec.replicas` must be between 0 and 2147483647, not -1
   --> lab.yaml:14:13
@@ -447,7 +447,7 @@ kind: List
 itemz: []
 items:
 - apiVersion: v1
-  kind: ConfigMap
+  kind: Secret
 - apiVersion: v1
   kind: Pod
   metadata: {name: web}
@@ -463,13 +463,13 @@ error: unknown key `itemz`
   |
   = help: did you mean `items`?
 
-error: kind `ConfigMap` is not available yet
+error: kind `Secret` is not available yet
  --> lab.yaml:6:9
   |
-6 |   kind: ConfigMap
-  |         ^^^^^^^^^
+6 |   kind: Secret
+  |         ^^^^^^
   |
-  = help: labctl has Pod, Deployment, DaemonSet, Service, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
+  = help: labctl has Pod, Deployment, DaemonSet, Service, ConfigMap, ServiceAccount, CiliumLocalRedirectPolicy, CiliumLoadBalancerIPPool, CiliumL2AnnouncementPolicy, List
 
 error: unknown key `imge` in `spec.containers[0]`
   --> lab.yaml:11:44

@@ -1,6 +1,7 @@
 //! Manifests in, `NodeState`s and diagnostics out.
 
 mod cilium;
+mod dns;
 mod faults;
 mod properties;
 mod services;
@@ -43,7 +44,7 @@ pub(crate) fn lab(nodes: &[(&str, Role, Option<u8>)]) -> Lab {
         nodes: nodes.iter().map(node).collect(),
         routes: Vec::new(),
         values: Values::default(),
-        node_local_dns: None,
+        dns: None,
         provider: <_>::default(),
         manifests: Vec::new(),
         checks: Vec::new(),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lab_cluster::{Allocations, Cluster, parse};
+use lab_cluster::{Allocations, Cluster, dns_objects, parse};
 use lab_model::lab::Lab;
 
 use crate::cluster;
@@ -25,7 +25,7 @@ fn computed(path: &Path) -> Option<(Lab, Cluster)> {
     }
     let lab = lab_model::lab_file::parse("lab.yaml", &text, &labs())
         .unwrap_or_else(|faults| panic!("{faults}"));
-    let mut objects = Vec::new();
+    let mut objects = dns_objects(&lab).unwrap_or_else(|faults| panic!("{faults}"));
     for manifest in &lab.manifests {
         let name = manifest.display().to_string();
         objects.extend(parse(&name, &read(manifest)).unwrap_or_else(|faults| panic!("{faults}")));

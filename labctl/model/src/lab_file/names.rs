@@ -77,6 +77,31 @@ pub(super) fn interface(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// A search domain: labels of letters of either case, digits, `-` and `_`, in a name
+/// that fits into a query.
+pub(super) fn domain(name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > 253 {
+        return Err(NameError::TooLong(253));
+    }
+    for label in name.strip_suffix('.').unwrap_or(name).split('.') {
+        if label.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if label.len() > 63 {
+            return Err(NameError::TooLong(63));
+        }
+        let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if let Some(illegal) = label.chars().find(|c| !legal(c)) {
+            let legal = "A-Z, a-z, 0-9, `-`, `_` and dots between labels";
+            return Err(NameError::Character(illegal, legal));
+        }
+    }
+    Ok(())
+}
+
 /// The label that an illegal name is nearest to; perhaps illegal itself.
 pub(super) fn legal(name: &str) -> String {
     let lower = name.to_lowercase();
@@ -122,6 +147,24 @@ mod tests {
         }
         assert_eq!(lab("-a"), Err(NameError::Edge));
         assert_eq!(lab("a-"), Err(NameError::Edge));
+    }
+
+    #[test]
+    fn search_domains_are_names() {
+        for name in ["Davolink", "example.org", "a_b.example.", &"a".repeat(63)] {
+            assert_eq!(domain(name), Ok(()), "{name}");
+        }
+        for name in [
+            "",
+            ".",
+            "a..b",
+            "a b",
+            "é",
+            &"a".repeat(64),
+            &"a.".repeat(127),
+        ] {
+            assert!(domain(name).is_err(), "{name}");
+        }
     }
 
     #[test]

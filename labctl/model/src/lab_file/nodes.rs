@@ -1,18 +1,21 @@
 //! Nodes: their names, roles, interfaces and servers.
 
+use std::path::Path;
+
 use super::{NodeEntry, Resolver, names, suggest_name};
 use crate::document::At;
-use crate::lab::{MachineSpec, Node, ProviderKind, Role};
+use crate::lab::{MachineSpec, Node, ProviderKind, Role, ZoneFile};
 
 impl Resolver<'_> {
     /// Checks the nodes and returns those that have a role.
-    pub(super) fn nodes(&mut self) -> Vec<Node> {
+    pub(super) fn nodes(&mut self, folder: &Path) -> Vec<Node> {
         self.check_roles();
         let mut nodes = Vec::new();
         for (at, name, entry) in self.entries() {
             self.check_node_name(&at, name, entry);
             self.check_dummy_names(&at, entry);
             self.check_serve(&at, name, entry);
+            self.check_zone(&at, name, entry);
             self.check_host(&at, name, entry);
             nodes.extend(entry.role.map(|role| {
                 Node {
@@ -25,7 +28,10 @@ impl Resolver<'_> {
                         .map(|(name, net)| (name.clone(), *net))
                         .collect(),
                     serve_http: entry.serve.http,
-                    zone: None,
+                    zone: entry.zone.as_ref().map(|path| ZoneFile {
+                        path: folder.join(path),
+                        text: String::new(),
+                    }),
                     machine: machine(entry),
                 }
             }));
@@ -101,6 +107,17 @@ impl Resolver<'_> {
         if let (Some(host), true) = (&entry.host, is_world) {
             let message = format!("`{name}` is the world, and no host plays it: `{host}`");
             self.faults.push(at.key("host").fault(message));
+        }
+    }
+
+    fn check_zone(&mut self, at: &At<'_>, name: &str, entry: &NodeEntry) {
+        if let (Some(_), Some(role)) = (&entry.zone, entry.role)
+            && role != Role::World
+        {
+            let message = format!("`{name}` is a {role}, and only the world answers DNS by itself");
+            let fault = at.key("zone").key_fault(message);
+            self.faults
+                .push(fault.with_help("pods get cluster DNS with `dns: {}`"));
         }
     }
 

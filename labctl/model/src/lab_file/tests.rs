@@ -1,5 +1,5 @@
 use super::*;
-use crate::lab::StaticRoute;
+use crate::lab::{NodeLocalVia, StaticRoute};
 use crate::values::{Bpf, Values};
 
 const STUDY: &str = include_str!("../../../../labs/study.yaml");
@@ -346,14 +346,46 @@ fn files_are_listed_once() {
 }
 
 #[test]
-fn what_comes_later_is_named_as_such() {
-    let text =
-        small("  i: {role: world, zone: world.zone}\ndns: {nodeLocal: {address: 169.254.20.10}}\n");
+fn dns_is_there_when_asked_for() {
+    let parsed = |text: &str| lab(&small(text));
+    let lab = parsed("  i: {role: world, zone: world.zone}\n").unwrap();
+    assert_eq!(lab.dns, None);
+    let zone = lab.node("i").unwrap().zone.as_ref().unwrap();
+    assert_eq!(zone.path, Path::new("labs/world.zone"));
+    let lab = parsed("dns: {search: [Davolink]}\n").unwrap();
+    let dns = lab.dns.unwrap();
+    assert_eq!(dns.search, ["Davolink"]);
+    assert_eq!(dns.node_local, None);
+}
+
+#[test]
+fn the_cache_is_reached_as_the_values_allow() {
+    let node_local = |text: &str| {
+        let lab = lab(&small(text)).unwrap();
+        lab.dns.unwrap().node_local.unwrap()
+    };
+    let redirect = "values: {localRedirectPolicies: {enabled: true}}\n";
+    let usual = "dns: {nodeLocal: {}}\n";
+    assert_eq!(node_local(usual).via, NodeLocalVia::Interface);
+    assert_eq!(node_local(usual).address, Ipv4Addr::new(169, 254, 20, 10));
+    let via = node_local(&format!("{redirect}{usual}")).via;
+    assert_eq!(via, NodeLocalVia::Redirect);
+}
+
+#[test]
+fn dns_that_cannot_be_is_a_fault() {
+    let text = "  w: {role: worker, address: 192.168.10.9, zone: a.zone}
+dns:
+  search: [ok, 'a b']
+  nodeLocal: {address: 10.0.0.1, via: redirect}
+";
     assert_eq!(
-        faults(&text),
+        faults(&small(text)),
         [
-            "6:20 `nodes.i.zone` is not available yet",
-            "7:1 `dns` is not available yet"
+            "6:44 `w` is a worker, and only the world answers DNS by itself (pods get cluster DNS with `dns: {}`)",
+            "8:16 search domain `a b` has ' ' in it; only A-Z, a-z, 0-9, `-`, `_` and dots between labels may be used",
+            "9:24 10.0.0.1 may be somebody's: the cache's address is link-local (use one of 169.254.0.0/16, like 169.254.20.10)",
+            "9:39 no local redirect policy is obeyed in this lab (use localRedirectPolicies: {enabled: true} in `values`, or `via: interface`)",
         ]
     );
 }

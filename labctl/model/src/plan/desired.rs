@@ -98,7 +98,7 @@ impl<'a> Desired<'a> {
             state: self.node_states.get(&node.name).cloned().map(Arc::new),
         };
         if node.role == Role::World {
-            self.furnish_world(&mut desired, links);
+            self.furnish_world(&mut desired, node, links);
         } else {
             self.furnish(&mut desired, node);
         }
@@ -151,7 +151,12 @@ impl<'a> Desired<'a> {
     /// The world: its own addresses, and a way back to every node. The nodes all
     /// call themselves 10.0.2.15, so the world neither routes nor asks by ARP for
     /// that: each is one address behind one interface.
-    fn furnish_world(&self, desired: &mut DesiredNode<'_>, links: &[(&str, OutsideLink)]) {
+    fn furnish_world(
+        &self,
+        desired: &mut DesiredNode<'_>,
+        world: &Node,
+        links: &[(&str, OutsideLink)],
+    ) {
         let own = [OUTSIDE_GATEWAY, OUTSIDE_DNS]
             .map(|address| Ipv4Net::new_assert(address, OUTSIDE_PREFIX));
         self.interface(desired, WORLD_INTERFACE, Cable::None, own.into());
@@ -171,7 +176,8 @@ impl<'a> Desired<'a> {
             });
         }
         let links = links.iter().map(|(_, link)| link.clone()).collect();
-        desired.service = Some(Service::World { links });
+        let zone = world.zone.as_ref().map(|zone| zone.text.clone());
+        desired.service = Some(Service::World { links, zone });
     }
 
     fn interface(

@@ -120,6 +120,9 @@ pub enum Service {
     World {
         /// One for each other node.
         links: Vec<OutsideLink>,
+        /// Text of the zone file that it answers DNS from; without one it answers none.
+        #[serde(default)]
+        zone: Option<String>,
     },
 }
 

@@ -17,6 +17,13 @@ pub fn state_changes(before: &NodeState, after: &NodeState) -> Vec<String> {
     });
     keyed(
         &mut changes,
+        "pod",
+        &host_pods(before),
+        &host_pods(after),
+        |_| " on the node's network".to_owned(),
+    );
+    keyed(
+        &mut changes,
         "peer",
         &peers(before),
         &peers(after),
@@ -32,6 +39,11 @@ pub fn state_changes(before: &NodeState, after: &NodeState) -> Vec<String> {
 
 fn pods(state: &NodeState) -> BTreeMap<String, &crate::node_state::Pod> {
     state.pods.iter().map(|pod| (pod.key(), pod)).collect()
+}
+
+fn host_pods(state: &NodeState) -> BTreeMap<String, &crate::node_state::HostPod> {
+    let pods = state.host_pods.iter();
+    pods.map(|pod| (pod.key(), pod)).collect()
 }
 
 fn peers(state: &NodeState) -> BTreeMap<String, &crate::node_state::Peer> {

@@ -14,8 +14,8 @@ use ipnet::Ipv4Net;
 use super::{Desired, Observed, Plan, Wiring, plan};
 use crate::lab::{Lab, Node, Role, StaticRoute};
 use crate::node_state::{
-    DatapathSettings, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer,
-    Pod, PodDns, Workload,
+    DatapathSettings, DnsPolicy, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState,
+    NodeStates, Peer, Pod, PodDns, Workload,
 };
 use crate::values::Values;
 
@@ -36,7 +36,7 @@ fn lab(nodes: &[(&str, Role, u8)]) -> Lab {
         nodes: nodes.iter().map(node).collect(),
         routes: Vec::new(),
         values: Values::default(),
-        node_local_dns: None,
+        dns: None,
         provider: <_>::default(),
         manifests: Vec::new(),
         checks: Vec::new(),
@@ -72,6 +72,7 @@ fn node_states(lab: &Lab) -> NodeStates {
             node: node.clone(),
             peers: others.map(peer).collect(),
             pods: vec![pod(node)],
+            host_pods: Vec::new(),
             remote_pods: Vec::new(),
             identities: Vec::new(),
             services: Vec::new(),
@@ -80,6 +81,7 @@ fn node_states(lab: &Lab) -> NodeStates {
             dns: PodDns {
                 nameserver: Ipv4Addr::new(10, 96, 0, 10),
                 search: vec![],
+                node_search: vec![],
                 ndots: 5,
             },
             datapath: datapath(lab.values.bpf.masquerade),
@@ -121,7 +123,9 @@ fn pod(node: &NodeIdentity) -> Pod {
         endpoint_id: 10,
         identity: 256,
         labels: vec![],
+        dns_policy: DnsPolicy::ClusterFirst,
         workload: Workload::Whoami { port: 80 },
+        corefile: None,
     }
 }
 

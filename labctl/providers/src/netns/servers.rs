@@ -195,7 +195,10 @@ pub(super) fn observe_service(
             alive: runs,
         },
         Err(_) => ObservedService {
-            service: Service::World { links: vec![] },
+            service: Service::World {
+                links: vec![],
+                zone: None,
+            },
             alive: false,
         },
     }))

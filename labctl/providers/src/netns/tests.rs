@@ -217,7 +217,7 @@ fn lab(name: &str, nodes: &[(&str, Role, u8)]) -> Lab {
         nodes: nodes.iter().map(node).collect(),
         routes: Vec::new(),
         values: Values::default(),
-        node_local_dns: None,
+        dns: None,
         provider: <_>::default(),
         manifests: Vec::new(),
         checks: Vec::new(),

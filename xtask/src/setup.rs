@@ -1,6 +1,10 @@
 //! `cargo xtask setup`: Debian packages by name, cargo tools by version. Installs
 //! only what is missing, so a second run does nothing.
 
+mod no_services;
+
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
@@ -48,6 +52,42 @@ const PACKAGES: &[Package] = &[
     Package {
         names: &["iperf3"],
         why: "datapath benchmark",
+    },
+    Package {
+        names: &["unbound"],
+        why: "tests and benchmarks hold DNS against it",
+    },
+    Package {
+        names: &["faketime"],
+        why: "unbound's clock, in those tests",
+    },
+    Package {
+        names: &["bind9-dnsutils"],
+        why: "`dig`: probes of DNS",
+    },
+    Package {
+        names: &["dnsperf"],
+        why: "DNS benchmark",
+    },
+    Package {
+        names: &["nsd"],
+        why: "the upstream of the DNS benchmark",
+    },
+    Package {
+        names: &["dnsmasq-base"],
+        why: "peer of the DNS benchmark; addresses of Vagrant's machines",
+    },
+    Package {
+        names: &["knot-resolver"],
+        why: "peer of the DNS benchmark",
+    },
+    Package {
+        names: &["pdns-recursor"],
+        why: "peer of the DNS benchmark",
+    },
+    Package {
+        names: &["conntrack"],
+        why: "counters of conntrack's races",
     },
     Package {
         names: &["bpftool", "linux-tools-common"],
@@ -112,10 +152,6 @@ const VAGRANT: &[Package] = &[
     Package {
         names: &["libvirt-clients"],
         why: "looking at those machines",
-    },
-    Package {
-        names: &["dnsmasq-base"],
-        why: "addresses of those machines",
     },
 ];
 
@@ -216,9 +252,12 @@ fn install_packages(missing: &[&Package]) -> Result<()> {
         .iter()
         .map(|package| available(package))
         .collect::<Result<Vec<_>>>()?;
+    let quiet = no_services::forbid()?;
     run(apt_get()
         .args(["install", "--yes", "--no-install-recommends"])
-        .args(names))
+        .args(&names))?;
+    drop(quiet);
+    no_services::disable(&names)
 }
 
 /// The first of a package's names that the archive has: names differ between
@@ -242,16 +281,19 @@ fn available(package: &Package) -> Result<&'static str> {
     })
 }
 
-fn apt_get() -> std::process::Command {
-    let mut apt_get = if is_root() {
-        command("apt-get")
-    } else {
-        let mut sudo = command("sudo");
-        sudo.args(["--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
-        sudo
-    };
+fn apt_get() -> Command {
+    let mut apt_get = as_root("apt-get");
     apt_get.env("DEBIAN_FRONTEND", "noninteractive");
     apt_get
+}
+
+fn as_root(program: &str) -> Command {
+    if is_root() {
+        return command(program);
+    }
+    let mut sudo = command("sudo");
+    sudo.args(["--preserve-env=DEBIAN_FRONTEND", program]);
+    sudo
 }
 
 fn installed(package: &str) -> bool {

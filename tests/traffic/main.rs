@@ -5,6 +5,7 @@
 //! It runs inside a pod or node (`labctl exec`), so it is a program of its own.
 
 mod datagrams;
+mod dns;
 mod flows;
 mod hold;
 mod rate;
@@ -13,6 +14,7 @@ mod serve;
 mod steady;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -102,6 +104,27 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         parallel: usize,
     },
+    /// Ask a DNS server for one name after the other at a steady rate, whatever the answers do;
+    /// print counts and times as JSON.
+    Dns {
+        /// The server.
+        to: SocketAddrV4,
+        /// Lines of `NAME TYPE`.
+        #[arg(long)]
+        names: PathBuf,
+        /// Queries in a second.
+        #[arg(long)]
+        per_second: u32,
+        /// For how long.
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Answer every DNS query with the same address: what a server cannot be faster than; print
+    /// `ready` first.
+    DnsFloor {
+        /// Address to receive on.
+        listen: SocketAddrV4,
+    },
 }
 
 fn main() -> std::io::Result<()> {
@@ -147,6 +170,13 @@ fn main() -> std::io::Result<()> {
             seconds,
             parallel,
         } => runtime.block_on(rate::rate(to, Duration::from_secs(seconds), parallel)),
+        Command::Dns {
+            to,
+            names,
+            per_second,
+            seconds,
+        } => dns::ask(to, &names, per_second, Duration::from_secs(seconds)),
+        Command::DnsFloor { listen } => dns::floor(listen),
     }
 }
 

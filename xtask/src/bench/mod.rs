@@ -6,6 +6,7 @@
 mod capture_file;
 mod checks;
 mod datapath;
+mod dns;
 mod lab;
 #[cfg(feature = "vm")]
 mod machines;
@@ -40,6 +41,8 @@ enum What {
     Datapath,
     /// Reading and filtering a capture of a million packets, beside tcpdump and tshark.
     Checks,
+    /// Answering DNS queries, beside unbound, dnsmasq, knot-resolver and pdns-recursor.
+    Dns,
 }
 
 /// Where labs are made.
@@ -64,6 +67,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         What::Up { .. } => up::measure(options.rounds),
         What::Datapath => datapath::measure(options.rounds),
         What::Checks => checks::measure(options.rounds),
+        What::Dns => dns::measure(options.rounds),
     }
 }
 

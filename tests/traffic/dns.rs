@@ -192,7 +192,7 @@ fn query(line: &str) -> Option<Vec<u8>> {
 /// and nothing else.
 pub(crate) fn floor(listen: SocketAddrV4) -> io::Result<()> {
     const BATCH: usize = 64;
-    const RECORD: [u8; 16] = [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 198, 51, 100, 1];
+    const RECORD: [u8; 16] = [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 198, 18, 0, 0];
     let socket = UdpSocket::bind(listen)?;
     println!("ready");
     io::stdout().flush()?;

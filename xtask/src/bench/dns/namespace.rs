@@ -90,6 +90,7 @@ impl Namespace {
                 "+tries=1",
                 "+noall",
                 "+answer",
+                "+noedns",
                 "n0.bench.",
                 "A",
             ];

@@ -77,7 +77,7 @@ fn unbound(folder: &Path) -> Result<Contestant> {
             "server:\n  interface: 127.0.0.1\n  username: \"\"\n  chroot: \"\"\n  directory: \"\"\n  \
              pidfile: \"\"\n  use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  \
              module-config: iterator\n  msg-cache-size: 32m\n  rrset-cache-size: 64m\n  \
-             so-rcvbuf: 4m\n  outgoing-range: 4096\n  num-queries-per-thread: 2048\n\
+             so-rcvbuf: 4m\n  outgoing-range: 4096\n  num-queries-per-thread: 2048\n  incoming-num-tcp: 100\n\
              remote-control:\n  control-enable: no\n\
              forward-zone:\n  name: .\n  forward-addr: {UPSTREAM}\n"
         ),

@@ -1,8 +1,8 @@
 //! `cargo xtask bench dns`: what an answer costs, and how long it takes.
 //!
 //! All is in one network namespace: nsd as the upstream and the load generators on one core,
-//! the server on the other. Servers take turns on 127.0.0.1:53. CPU time is that of
-//! the server's threads (schedstat); the kernel's receive path runs on the sender's core, for all alike.
+//! the server on the other. Servers take turns on 127.0.0.1:53. CPU time is that of the
+//! server's cgroup; the kernel's receive path runs on the sender's core, for all alike.
 
 mod contestant;
 mod load;

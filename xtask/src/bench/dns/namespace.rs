@@ -1,7 +1,8 @@
 //! The network namespace of the benchmark, and servers in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -80,7 +81,7 @@ impl Namespace {
     }
 
     fn wait_for(&self, process: Child, address: &str) -> Result<Server> {
-        let mut server = Server { process };
+        let mut server = Server::new(process)?;
         let deadline = Instant::now() + PATIENCE;
         let at = format!("@{address}");
         while Instant::now() < deadline {
@@ -123,29 +124,42 @@ fn spawn(mut program: Command) -> Result<Child> {
         .context("failed to start it")
 }
 
-/// A running server: `ip netns exec` and `taskset` become it, so the process is its own.
+/// A running server, in a cgroup of its own: CPU time of what it forks for a connection is
+/// counted too.
 pub(super) struct Server {
     process: Child,
+    cgroup: PathBuf,
 }
 
 impl Server {
-    /// CPU time of its threads so far, seconds; those of its children too.
-    pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let mut nanoseconds = 0.0;
-        for process in self.processes()? {
-            for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-                let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-                let first = text.split(' ').next().context("schedstat is empty")?;
-                nanoseconds += first.parse::<f64>().context("schedstat")?;
-            }
-        }
-        Ok(nanoseconds / 1e9)
+    fn new(process: Child) -> Result<Self> {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("labctl-bench-{}-{number}", std::process::id());
+        let cgroup = cgroups()?.join(name);
+        std::fs::create_dir(&cgroup).with_context(|| format!("make {}", cgroup.display()))?;
+        let server = Self { process, cgroup };
+        std::fs::write(
+            server.cgroup.join("cgroup.procs"),
+            server.process.id().to_string(),
+        )
+        .context("move the server into its cgroup")?;
+        Ok(server)
     }
 
-    /// Resident memory, MiB.
+    /// CPU time so far, seconds.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(self.cgroup.join("cpu.stat"))?;
+        let usage = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        Ok(usage.context("no usage_usec")?.parse::<f64>()? / 1e6)
+    }
+
+    /// Resident memory of all its processes, MiB.
     pub(super) fn resident_mib(&self) -> Result<f64> {
         let mut kib = 0.0;
-        for process in self.processes()? {
+        for process in std::fs::read_to_string(self.cgroup.join("cgroup.procs"))?.lines() {
             let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
             let figure = line.and_then(|line| line.split_whitespace().next());
@@ -154,28 +168,33 @@ impl Server {
         Ok(kib / 1024.0)
     }
 
-    fn processes(&self) -> Result<Vec<String>> {
-        let id = self.process.id();
-        let mut processes = vec![id.to_string()];
-        for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
-            let children = std::fs::read_to_string(thread?.path().join("children"))?;
-            processes.extend(children.split_whitespace().map(str::to_owned));
+    fn remove(&mut self) -> Result<()> {
+        std::fs::write(self.cgroup.join("cgroup.kill"), "1")?;
+        self.process.wait()?;
+        let deadline = Instant::now() + PATIENCE;
+        // Empty once the last of its processes has gone.
+        while let Err(error) = std::fs::remove_dir(&self.cgroup) {
+            if Instant::now() > deadline {
+                return Err(error).context(self.cgroup.display().to_string());
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(processes)
+        Ok(())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let children = self.processes().unwrap_or_default();
-        // It may have ended of itself; then there is nothing to kill.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        for child in children.iter().skip(1).filter_map(|id| id.parse().ok()) {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(child),
-                nix::sys::signal::Signal::SIGKILL,
-            );
+        if let Err(error) = self.remove() {
+            eprintln!("bench: {error:#}");
         }
     }
+}
+
+/// Where cgroup2 is mounted.
+fn cgroups() -> Result<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let point = mount.and_then(|line| line.split(' ').nth(4));
+    Ok(point.context("cgroup2 is not mounted")?.into())
 }

@@ -256,6 +256,8 @@ pub struct Kubernetes {
     pub namespaces: Vec<String>,
     /// `noendpoints`
     pub no_endpoints: bool,
+    /// `ignore empty_service`: a service without ready endpoints doesn't exist.
+    pub ignore_empty_service: bool,
     /// `fallthrough [ZONES…]`
     pub fallthrough: Fallthrough,
 }

@@ -17,6 +17,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 mod forward;
+pub mod corefile;
 pub mod kubernetes;
 pub mod message;
 pub mod plugin;

@@ -1,0 +1,124 @@
+//! Corefiles: read by Caddy's rules, as CoreDNS does, and checked as a whole before
+//! anything starts.
+//!
+//! Words ([`lexer`]) make a tree of blocks, plugins and options ([`tree`]), snippets and
+//! files imported; that becomes a [`Config`]. Every fault has its file and line.
+
+mod error;
+mod keys;
+mod lexer;
+mod pillars;
+mod plugins;
+mod reverse;
+mod tree;
+mod values;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha512};
+
+use crate::config::{Config, ServerBlock, ServerKey};
+
+pub use error::{CorefileError, Fault, Place};
+pub use pillars::Pillars;
+
+use lexer::Environment;
+use tree::{Block, Tree};
+
+/// Reads the Corefile `path`.
+///
+/// # Errors
+/// [`CorefileError`]
+pub fn load(path: &Path, pillars: &Pillars) -> Result<Config, CorefileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| CorefileError::Read {
+        file: path.display().to_string(),
+        source,
+    })?;
+    parse(path, &text, pillars)
+}
+
+/// Reads `text`, which is the content of `file`; imports are relative to that, and
+/// `{$NAME}` is what the environment says.
+///
+/// # Errors
+/// [`CorefileError::Faults`]
+pub fn parse(file: &Path, text: &str, pillars: &Pillars) -> Result<Config, CorefileError> {
+    parse_in(file, text, pillars, &|name| std::env::var(name).ok())
+}
+
+fn parse_in(
+    file: &Path,
+    text: &str,
+    pillars: &Pillars,
+    environment: Environment<'_>,
+) -> Result<Config, CorefileError> {
+    let tree = tree::read(file, text, pillars, environment).map_err(CorefileError::Faults)?;
+    let mut faults = Vec::new();
+    let mut taken = HashMap::new();
+    let blocks = tree.blocks.iter();
+    let blocks: Vec<_> = blocks
+        .map(|block| server_block(block, &mut taken, &mut faults))
+        .collect();
+    if blocks.is_empty() {
+        let place = Place {
+            file: file.into(),
+            line: 1,
+        };
+        let fault = Fault::new(&place, "there is no server block");
+        faults.push(fault.help("write one, such as `.:53 { … }`"));
+    }
+    if !faults.is_empty() {
+        return Err(CorefileError::Faults(faults));
+    }
+    Ok(Config {
+        file: file.to_owned(),
+        digest: digest(text, pillars, &tree),
+        blocks,
+    })
+}
+
+fn server_block(
+    block: &Block,
+    taken: &mut HashMap<ServerKey, Place>,
+    faults: &mut Vec<Fault>,
+) -> ServerBlock {
+    let mut keys = Vec::new();
+    for token in &block.keys {
+        match keys::read(token) {
+            Ok(read) => keys.extend(read.into_iter().map(|key| (token, key))),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    for (token, key) in &keys {
+        if let Some(first) = taken.get(key) {
+            let fault = token.fault(format!("{}:{} is served already", key.zone, key.port));
+            faults.push(fault.help(format!("the block at {first} has it")));
+        } else {
+            taken.insert(key.clone(), token.place.clone());
+        }
+    }
+    let keys = keys.into_iter().map(|(_, key)| key).collect();
+    let mut server = plugins::empty(keys);
+    plugins::read(&block.directives, &mut server, faults);
+    server
+}
+
+/// SHA512 of all that was read, so that what is imported or filled in counts too.
+fn digest(text: &str, pillars: &Pillars, tree: &Tree) -> String {
+    let mut hash = Sha512::new();
+    hash.update(pillars.fill_text(text));
+    for imported in &tree.imported {
+        hash.update(imported);
+    }
+    let mut digest = String::new();
+    for octet in hash.finalize() {
+        let written = write!(digest, "{octet:02x}");
+        debug_assert!(written.is_ok(), "a String takes everything");
+    }
+    digest
+}
+
+#[cfg(test)]
+mod tests;

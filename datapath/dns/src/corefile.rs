@@ -13,8 +13,8 @@ mod reverse;
 mod tree;
 mod values;
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha512};
@@ -56,7 +56,7 @@ fn parse_in(
 ) -> Result<Config, CorefileError> {
     let tree = tree::read(file, text, pillars, environment).map_err(CorefileError::Faults)?;
     let mut faults = Vec::new();
-    let mut taken = HashMap::new();
+    let mut taken = Vec::new();
     let blocks = tree.blocks.iter();
     let blocks: Vec<_> = blocks
         .map(|block| server_block(block, &mut taken, &mut faults))
@@ -79,11 +79,7 @@ fn parse_in(
     })
 }
 
-fn server_block(
-    block: &Block,
-    taken: &mut HashMap<ServerKey, Place>,
-    faults: &mut Vec<Fault>,
-) -> ServerBlock {
+fn server_block(block: &Block, taken: &mut Vec<Taken>, faults: &mut Vec<Fault>) -> ServerBlock {
     let mut keys = Vec::new();
     for token in &block.keys {
         match keys::read(token) {
@@ -91,18 +87,35 @@ fn server_block(
             Err(fault) => faults.push(fault),
         }
     }
-    for (token, key) in &keys {
-        if let Some(first) = taken.get(key) {
-            let fault = token.fault(format!("{}:{} is served already", key.zone, key.port));
-            faults.push(fault.help(format!("the block at {first} has it")));
-        } else {
-            taken.insert(key.clone(), token.place.clone());
-        }
-    }
-    let keys = keys.into_iter().map(|(_, key)| key).collect();
-    let mut server = plugins::empty(keys);
+    let mut server = plugins::empty(keys.iter().map(|(_, key)| key.clone()).collect());
     plugins::read(&block.directives, &mut server, faults);
+    for (token, key) in keys {
+        let same = |it: &&Taken| it.key == key && overlap(&it.bind, &server.bind);
+        if let Some(first) = taken.iter().find(same) {
+            let fault = token.fault(format!("{}:{} is served already", key.zone, key.port));
+            let help = format!("the block at {} has it, at the same address", first.place);
+            faults.push(fault.help(help));
+        }
+        taken.push(Taken {
+            key,
+            bind: server.bind.clone(),
+            place: token.place.clone(),
+        });
+    }
     server
+}
+
+/// A key of a block that was read.
+struct Taken {
+    key: ServerKey,
+    bind: Vec<IpAddr>,
+    place: Place,
+}
+
+/// Whether two blocks listen on one address: those without `bind` do so on all.
+fn overlap(one: &[IpAddr], other: &[IpAddr]) -> bool {
+    let all = |bind: &[IpAddr]| bind.is_empty();
+    all(one) || all(other) || one.iter().any(|address| other.contains(address))
 }
 
 /// SHA512 of all that was read, so that what is imported or filled in counts too.

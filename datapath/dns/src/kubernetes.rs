@@ -1,8 +1,38 @@
-//! The `kubernetes` plugin: the cluster's records (Kubernetes' DNS specification 1.1.0).
+//! The `kubernetes` plugin: the cluster's records (Kubernetes' DNS specification 1.1.0),
+//! answered as CoreDNS 1.13 does.
+
+mod answer;
+mod index;
+mod request;
 
 use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
+
+pub use answer::Plugin;
+pub use index::Index;
+
+/// The records that are in force; none until the first ones come. Clones are the same store.
+#[derive(Clone, Debug, Default)]
+pub struct Store(Arc<RwLock<Option<Arc<Index>>>>);
+
+impl Store {
+    /// Puts `records` in the place of those before.
+    pub fn replace(&self, records: Records) {
+        let index = Arc::new(Index::new(records));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    }
+
+    /// Those in force.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Index>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
 
 /// What the cluster's names stand for: the document that whoever runs the server
 /// writes and replaces, as JSON.

@@ -1,8 +1,16 @@
 //! What the plugins that answer from local data (`template`, `hosts`,
 //! `kubernetes`, a zone file) have in common.
 
+#[cfg(test)]
+pub(crate) mod asking;
+mod local_reply;
+mod zones;
+
 use crate::clock::Time;
 use crate::message::Query;
+
+pub(crate) use local_reply::{LocalReply, Section, Speaker};
+pub(crate) use zones::{Passing, Zones, wire_name};
 
 /// What a plugin makes of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]

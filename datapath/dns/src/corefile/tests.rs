@@ -187,6 +187,18 @@ fn caddys_syntax() {
 }
 
 #[test]
+fn one_zone_at_two_addresses() {
+    let config = good(". {\n bind 10.0.0.1\n}\n. {\n bind 10.0.0.2\n}\n");
+    assert_eq!(config.blocks.len(), 2);
+    let error = read(". {\n bind 10.0.0.1 10.0.0.2\n}\n. {\n bind 10.0.0.2\n}\n");
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("Corefile:4: .:53 is served already"),
+        "{error}"
+    );
+}
+
+#[test]
 fn one_server_needs_no_braces() {
     let config = good(".:54\nerrors\nforward . 10.0.0.1\n");
     assert_eq!(config.blocks[0].keys, [key(".", 54)]);

@@ -10,11 +10,12 @@ use domain::base::iana::{Class, Rcode, Rtype};
 
 use crate::clock::Time;
 use crate::config::{Kubernetes, PodMode};
+use crate::hosts::reverse_address;
 use crate::message::Query;
 use crate::plugin::{LocalAnswers, LocalReply, Passing, Section, Speaker, Step, Zones, wire_name};
 
 use super::Store;
-use super::index::{Index, IndexedEndpoint, IndexedService, Labels, labels};
+use super::index::{Index, IndexedEndpoint, IndexedService, Labels};
 use super::request::Request;
 
 /// Version of the specification, as a TXT record has it.
@@ -394,7 +395,7 @@ impl LocalAnswers for Plugin {
                 "plugin/kubernetes: the cluster's records aren't synced".to_owned(),
             );
         };
-        if let Some(address) = reverse_address(name) {
+        if let Some(IpAddr::V4(address)) = reverse_address(name) {
             let names = self.reverse(&index, address);
             if names.is_empty() {
                 return self.unknown(query, zone, index.serial);
@@ -431,25 +432,6 @@ fn pod_address(name: &str) -> Option<IpAddr> {
     let v4 = name.replace('-', ".").parse::<Ipv4Addr>().map(IpAddr::V4);
     v4.or_else(|_| name.replace('-', ":").parse::<Ipv6Addr>().map(IpAddr::V6))
         .ok()
-}
-
-/// The address whose reverse name this is, the whole of it.
-fn reverse_address(name: &[u8]) -> Option<Ipv4Addr> {
-    let suffix = labels(&["in-addr", "arpa"])?;
-    let mut rest = name.strip_suffix(&[0])?.strip_suffix(suffix.as_slice())?;
-    let mut octets = [0; 4];
-    for octet in octets.iter_mut().rev() {
-        let (length, after) = rest.split_first()?;
-        let (digits, after) = after.split_at_checked(usize::from(*length))?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        *octet = digits.parse().ok()?;
-        // No address is written `007` or `+7`.
-        if octet.to_string() != digits {
-            return None;
-        }
-        rest = after;
-    }
-    rest.is_empty().then(|| octets.into())
 }
 
 const fn rtype_of(address: IpAddr) -> Rtype {

@@ -16,8 +16,8 @@
 pub mod cache;
 pub mod clock;
 pub mod config;
-mod forward;
 pub mod corefile;
+mod forward;
 pub mod hosts;
 pub mod kubernetes;
 pub mod log;

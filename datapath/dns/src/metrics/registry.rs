@@ -94,8 +94,7 @@ pub struct Registry {
     forward: Arc<ForwardMetrics>,
     /// Panics that were caught.
     pub panics: AtomicU64,
-    /// Corefiles that changed and could not be used.
-    pub reload_failed: AtomicU64,
+    reload_failed: AtomicU64,
     health_failures: AtomicU64,
     health_duration: Histogram<16>,
 }
@@ -182,6 +181,11 @@ impl Registry {
             .get_or_insert_default()
             .entry(error)
             .or_default() += 1;
+    }
+
+    /// A Corefile changed and could not be used.
+    pub fn reload_failed(&self) {
+        self.reload_failed.fetch_add(1, Relaxed);
     }
 
     /// A look at one's own `/health` took so long, and went well or not.

@@ -1,0 +1,98 @@
+//! Orders that come, and what stays.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Time;
+use crate::message::Query;
+use crate::plugin::asking::{query, text};
+use crate::plugin::{LocalAnswers as _, Step};
+use crate::zone;
+
+const ZONE: &str = "\
+. 60 SOA a. b. 1 2 3 4 5
+three. 60 A 192.0.2.1
+three. 60 A 192.0.2.2
+three. 60 A 192.0.2.3
+six. 60 AAAA 2001:db8::1
+six. 60 AAAA 2001:db8::2
+alias. 60 CNAME three.
+mail. 60 MX 10 a.mail.
+mail. 60 MX 20 long.name.mail.
+text. 60 TXT b
+text. 60 TXT a
+";
+
+fn answer(name: &str, rtype: &str) -> Vec<u8> {
+    let zone = zone::Plugin::parse("zone", ZONE, true).unwrap();
+    let asked = query(name, rtype);
+    match zone.answer(&Query::read(&asked).unwrap(), Time::ZERO) {
+        Step::Answer(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn orders(message: &[u8]) -> BTreeSet<String> {
+    let orders = (0..200).map(|_| {
+        let mut message = message.to_vec();
+        shuffle(&mut message);
+        text(&message)
+    });
+    orders.collect()
+}
+
+#[test]
+fn addresses_and_mail_servers_come_in_every_order() {
+    for (name, rtype, count) in [
+        ("three.", "A", 6),
+        ("six.", "AAAA", 2),
+        ("alias.", "A", 6),
+        ("mail.", "MX", 2),
+    ] {
+        assert_eq!(orders(&answer(name, rtype)).len(), count, "{name}");
+    }
+}
+
+#[test]
+fn everything_else_stays() {
+    for (name, rtype) in [("text.", "TXT"), ("three.", "MX"), ("none.", "A")] {
+        let message = answer(name, rtype);
+        assert_eq!(orders(&message), BTreeSet::from([text(&message)]), "{name}");
+    }
+    for order in orders(&answer("alias.", "A")) {
+        assert!(order.lines().nth(1).unwrap().contains("CNAME"), "{order}");
+    }
+}
+
+#[test]
+fn a_cname_that_stands_behind_comes_first() {
+    // `c. A`, then `b. CNAME c.` with a pointer to the address' owner.
+    let mut message = query("b.", "A");
+    message[2] |= 0x80;
+    message[7] = 2;
+    message.extend_from_slice(b"\x01c\0\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
+    message.extend_from_slice(b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x13");
+    let before = text(&message);
+    shuffle(&mut message);
+    let lines: Vec<_> = before.lines().collect();
+    assert_eq!(text(&message), [lines[0], lines[2], lines[1]].join("\n"));
+    assert_eq!(lines[2], "b. 60 CNAME c.");
+}
+
+proptest! {
+    /// Octets of any kind are shuffled or left, and a readable message stays one.
+    #[test]
+    fn nothing_is_lost(at in 0..200_usize, octet: u8, cut in 0..200_usize) {
+        for (name, rtype) in [("three.", "A"), ("mail.", "MX"), ("alias.", "A")] {
+            let mut message = answer(name, rtype);
+            let length = message.len();
+            if let Some(place) = message.get_mut(at) {
+                *place = octet;
+            }
+            message.truncate(length.saturating_sub(cut.saturating_sub(100)));
+            shuffle(&mut message);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! Made by [`crate::corefile`], which reports faults with file:line; read by the
 //! server. Plugins run in CoreDNS's order (its plugin.cfg), not the Corefile's: `bind`,
 //! `ready`, `health`, `prometheus`, `errors`, `log`, `bufsize`, `loadbalance`,
-//! `cache`, `template`, `hosts`, `kubernetes`, `loop`, `forward`.
+//! `cache`, `template`, `hosts`, `kubernetes`, `zone`, `loop`, `forward`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -54,6 +54,8 @@ pub struct ServerBlock {
     pub hosts: Option<Hosts>,
     /// `kubernetes`
     pub kubernetes: Option<Kubernetes>,
+    /// `zone`
+    pub zone: Option<ZoneFile>,
     /// `forward`s in the file's order; the first whose zone fits takes the query.
     pub forwards: Vec<Forward>,
 }
@@ -260,6 +262,15 @@ pub struct Kubernetes {
     pub ignore_empty_service: bool,
     /// `fallthrough [ZONES…]`
     pub fallthrough: Fallthrough,
+}
+
+/// `zone FILE { resolver }`: labctl's own plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneFile {
+    /// The file; read when the server starts.
+    pub file: PathBuf,
+    /// `resolver`: answers look like those of a server that asked around, not the owner's.
+    pub resolver: bool,
 }
 
 /// `pods disabled|insecure|verified`

@@ -29,5 +29,6 @@ pub mod metrics;
 pub mod plugin;
 pub mod reload;
 pub mod service;
+pub mod template;
 pub mod upstream;
 pub mod zone;

@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::base::iana::{Rcode, Rtype};
-use domain::base::{Header, Message, Name};
+use domain::base::{Header, Message};
 
 use crate::config::{Config, LogClasses};
 use crate::message::Query;
+use crate::plugin::Presented;
 use crate::upstream::Transport;
 
 /// Where lines go: standard output, or what a test reads. Lines of several threads don't mix.
@@ -89,7 +90,7 @@ impl Line<'_> {
             query.header().id(),
             query.rtype(),
             query.class(),
-            Absolute(query.key().as_bytes()),
+            Presented(query.key().as_bytes()),
             query.message().len(),
             query.dnssec_ok(),
         );
@@ -111,7 +112,7 @@ impl Line<'_> {
 /// The `errors` plugin's line: `[ERROR] plugin/errors: 2 example.org. A: …`, without its end.
 #[must_use]
 pub fn failure(rcode: Rcode, query: &Query<'_>, error: &str) -> String {
-    let (code, name) = (rcode.to_int(), Absolute(query.key().as_bytes()));
+    let (code, name) = (rcode.to_int(), Presented(query.key().as_bytes()));
     // An error's text may be a peer's.
     let error = error.replace(['\n', '\r'], " ");
     format!(
@@ -189,19 +190,6 @@ const fn architecture() -> &'static str {
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// A name in wire format, as text with the final dot.
-struct Absolute<'a>(&'a [u8]);
-
-impl fmt::Display for Absolute<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Name::from_slice(self.0) {
-            Ok(name) if name.is_root() => f.write_str("."),
-            Ok(name) => write!(f, "{name}."),
-            Err(_) => f.write_str("-"),
-        }
-    }
 }
 
 /// A header's flags, in CoreDNS's order (its `plugin/pkg/replacer`).

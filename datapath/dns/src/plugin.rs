@@ -3,14 +3,16 @@
 
 #[cfg(test)]
 pub(crate) mod asking;
+mod local_plugins;
 mod local_reply;
 mod zones;
 
 use crate::clock::Time;
 use crate::message::Query;
 
+pub use local_plugins::{LocalData, LocalPlugin, LocalPluginError, local_plugins};
 pub(crate) use local_reply::{LocalReply, Section, Speaker};
-pub(crate) use zones::{Passing, Zones, wire_name};
+pub(crate) use zones::{Passing, Presented, Zones, wire_name};
 
 /// What a plugin makes of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]

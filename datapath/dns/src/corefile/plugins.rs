@@ -12,7 +12,7 @@ use super::error::Fault;
 use super::tree::{Directive, Line};
 
 /// Plugins that there are, for messages.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 16] = [
     "bind",
     "bufsize",
     "cache",
@@ -28,6 +28,7 @@ pub(super) const NAMES: [&str; 15] = [
     "ready",
     "reload",
     "template",
+    "zone",
 ];
 /// Those that a block may have more than one of.
 const REPEATABLE: [&str; 3] = ["bind", "forward", "template"];
@@ -50,6 +51,7 @@ pub(super) fn empty(keys: Vec<ServerKey>) -> ServerBlock {
         templates: Vec::new(),
         hosts: None,
         kubernetes: None,
+        zone: None,
         forwards: Vec::new(),
     }
 }
@@ -98,6 +100,7 @@ fn plugin(directive: &Directive, block: &mut ServerBlock) -> Result<(), Fault> {
         "ready" => block.ready = Some(serving::ready(directive)?),
         "reload" => block.reload = serving::reload(directive)?,
         "template" => block.templates.push(answers::template(directive)?),
+        "zone" => block.zone = Some(answers::zone(directive)?),
         unknown => {
             let fault = directive
                 .head

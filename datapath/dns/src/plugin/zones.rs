@@ -1,5 +1,7 @@
 //! Zones that a plugin answers for, and those that it passes on.
 
+use std::fmt::{self, Write as _};
+
 use domain::base::Name;
 
 use crate::config::Fallthrough;
@@ -15,10 +17,6 @@ impl Zones {
         let mut zones: Vec<_> = zones.collect();
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.len()));
         Self(zones)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// The longest of them that `name`, lower case, lies in.
@@ -78,9 +76,49 @@ pub(crate) fn wire_name(name: &str) -> Option<Vec<u8>> {
     Some(wire)
 }
 
+/// A name in wire format as text, with the final dot, whatever is special in a zone file or in a line of
+/// the log escaped.
+pub(crate) struct Presented<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        if rest == [0] {
+            return f.write_char('.');
+        }
+        while let Some((length, after)) = rest.split_first().filter(|(length, _)| **length > 0) {
+            let (label, after) = after
+                .split_at_checked((*length).into())
+                .unwrap_or((after, &[]));
+            for octet in label {
+                match octet {
+                    b'.' | b'"' | b'\'' | b'\\' | b'(' | b')' | b';' | b'@' | b'$' => {
+                        write!(f, "\\{}", char::from(*octet))?;
+                    }
+                    0x21..=0x7e => f.write_char(char::from(*octet))?,
+                    _ => write!(f, "\\{octet:03}")?,
+                }
+            }
+            f.write_char('.')?;
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_shown_with_what_is_special_escaped() {
+        for name in [".", "a.b-1.", "\\010x\\.y\\\"\\(.\\200.", "*.a."] {
+            let wire = wire_name(name).unwrap();
+            assert_eq!(Presented(&wire).to_string(), name);
+        }
+        assert_eq!(Presented(b"\x03a b\0").to_string(), "a\\032b.");
+        assert_eq!(Presented(b"\x09a").to_string(), "a.");
+    }
 
     #[test]
     fn longest_zone_at_a_labels_start() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use domain::base::iana::{Class, OptRcode, Rtype};
 
-use crate::config::{Fallthrough, Hosts, Kubernetes, PodMode, Template};
+use crate::config::{Fallthrough, Hosts, Kubernetes, PodMode, Template, ZoneFile};
+use crate::template::{self as templates, TextError};
 
 use super::super::error::Fault;
 use super::super::tree::{Directive, Line};
@@ -212,12 +213,34 @@ fn inline(directive: &Directive, option: &Line) -> Result<Vec<(IpAddr, String)>,
     names.map(|name| Ok((address, name.name()?))).collect()
 }
 
+/// `zone FILE { resolver }`
+pub(super) fn zone(directive: &Directive) -> Result<ZoneFile, Fault> {
+    let mut zone = ZoneFile {
+        file: PathBuf::from(&directive.head.one_arg()?.text),
+        resolver: false,
+    };
+    for option in &directive.options {
+        match option.name.text.as_str() {
+            "resolver" => {
+                option.no_args()?;
+                zone.resolver = true;
+            }
+            _ => return Err(unknown(directive, option, &["resolver"])),
+        }
+    }
+    Ok(zone)
+}
+
 /// `template CLASS TYPE [ZONES…] { … }`
 pub(super) fn template(directive: &Directive) -> Result<Template, Fault> {
     let head = &directive.head;
     let args = head.args_between(2, usize::MAX)?;
-    let class = Class::from_str(&args[0].text.to_ascii_uppercase());
-    let class = class.map_err(|_| args[0].fault(format!("unknown class `{}`", args[0].text)))?;
+    let class = match args[0].text.to_ascii_uppercase().as_str() {
+        "ANY" => Class::ANY,
+        name => {
+            Class::from_str(name).map_err(|_| args[0].fault(format!("unknown class `{name}`")))?
+        }
+    };
     let rtype = Rtype::from_str(&args[1].text.to_ascii_uppercase());
     let rtype = rtype.map_err(|_| args[1].fault(format!("unknown type `{}`", args[1].text)))?;
     let mut template = Template {
@@ -234,11 +257,32 @@ pub(super) fn template(directive: &Directive) -> Result<Template, Fault> {
     for option in &directive.options {
         template_option(directive, option, &mut template)?;
     }
+    check_texts(directive)?;
     if template.answers.is_empty() && template.authorities.is_empty() && template.rcode == 0 {
         let fault = head.name.fault("the template says nothing");
         return Err(fault.help("give it an `answer`, an `authority` or an `rcode`"));
     }
     Ok(template)
+}
+
+/// That expressions are such, and that what is to be filled in can be.
+fn check_texts(directive: &Directive) -> Result<(), Fault> {
+    let args = |wanted: fn(&str) -> bool| {
+        let options = directive
+            .options
+            .iter()
+            .filter(move |it| wanted(&it.name.text));
+        options.flat_map(|it| &it.args)
+    };
+    let matches = args(|name| name == "match");
+    let matches =
+        matches.map(|arg| templates::expression(&arg.text).map_err(|what| arg.fault(what)));
+    let matches = matches.collect::<Result<Vec<_>, _>>()?;
+    for arg in args(|name| ["answer", "additional", "authority"].contains(&name)) {
+        let text = templates::Text::parse(&arg.text).and_then(|text| text.check(&matches));
+        text.map_err(|error: TextError| arg.fault(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn template_option(

@@ -1,0 +1,106 @@
+//! The plugins of a server block that answer from local data, in CoreDNS's order.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::ServerBlock;
+use crate::metrics::Registry;
+use crate::template::TemplateError;
+use crate::zone::ZoneFileError;
+use crate::{hosts, kubernetes, template, zone};
+
+use super::LocalAnswers;
+
+/// What such plugins need from outside.
+#[derive(Clone, Debug)]
+pub struct LocalData {
+    /// The cluster's records.
+    pub store: kubernetes::Store,
+    /// Where they count.
+    pub registry: Arc<Registry>,
+    /// Addresses that the server has.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A plugin cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalPluginError {
+    /// A template; a Corefile that was read has none such.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The zone file.
+    #[error("plugin/zone: {0}")]
+    Zone(#[from] ZoneFileError),
+}
+
+/// A plugin and its name, by which metrics tell whose answer one is.
+pub type LocalPlugin = (&'static str, Box<dyn LocalAnswers>);
+
+/// The plugins of `block`, the first to be asked first.
+///
+/// # Errors
+/// What keeps one from starting.
+pub fn local_plugins(
+    block: &ServerBlock,
+    data: &LocalData,
+) -> Result<Vec<LocalPlugin>, LocalPluginError> {
+    let mut zones: Vec<_> = block.keys.iter().map(|key| key.zone.clone()).collect();
+    zones.dedup();
+    let mut plugins: Vec<LocalPlugin> = Vec::new();
+    if !block.templates.is_empty() {
+        let templates = template::Plugins::new(&block.templates, &zones)?;
+        plugins.push(("template", Box::new(templates)));
+    }
+    if let Some(settings) = &block.hosts {
+        let hosts = hosts::Plugin::new(settings, &zones, Arc::clone(&data.registry));
+        plugins.push(("hosts", Box::new(hosts)));
+    }
+    if let Some(settings) = &block.kubernetes {
+        let kubernetes = kubernetes::Plugin::new(settings, data.store.clone());
+        let kubernetes = kubernetes.with_addresses(data.addresses.clone());
+        plugins.push(("kubernetes", Box::new(kubernetes)));
+    }
+    if let Some(settings) = &block.zone {
+        let zone = zone::Plugin::load(&settings.file, settings.resolver)?;
+        plugins.push(("zone", Box::new(zone)));
+    }
+    Ok(plugins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corefile::{Pillars, parse};
+    use crate::plugin::asking::ask;
+
+    #[test]
+    fn plugins_are_asked_in_coredns_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("world.zone");
+        std::fs::write(&path, ". SOA a. b. 1 2 3 4 5\nc. A 192.0.2.1\n").unwrap();
+        let text = format!(
+            ". {{\n zone {} {{\n resolver\n }}\n kubernetes cluster.local\n hosts /none {{\n \
+             10.0.0.1 a\n fallthrough\n }}\n template IN A x {{\n rcode REFUSED\n }}\n}}",
+            path.display()
+        );
+        let config = parse("Corefile".as_ref(), &text, &Pillars::default()).unwrap();
+        let data = LocalData {
+            store: kubernetes::Store::default(),
+            registry: Registry::new("test"),
+            addresses: Vec::new(),
+        };
+        let plugins = local_plugins(&config.blocks[0], &data).unwrap();
+        let names: Vec<_> = plugins.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["template", "hosts", "kubernetes", "zone"]);
+        assert!(ask(&*plugins[3].1, "c.", "A").starts_with("NOERROR qr,rd,ra\nc. "));
+        std::fs::remove_file(&path).unwrap();
+        let error = local_plugins(&config.blocks[0], &data)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("plugin/zone: cannot read zone file "),
+            "{error}"
+        );
+    }
+}

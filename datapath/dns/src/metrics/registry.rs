@@ -40,6 +40,11 @@ const RELOAD_FAILED: Family = (
     Kind::Counter,
     "Counter of the number of failed reload attempts.",
 );
+const RELOAD_VERSION: Family = (
+    "coredns_reload_version_info",
+    Kind::Gauge,
+    "A metric with a constant '1' value labeled by hash, and value which type of hash generated.",
+);
 const HOSTS_ENTRIES: Family = (
     "coredns_hosts_entries",
     Kind::Gauge,
@@ -106,6 +111,7 @@ struct Groups {
     proxies: Vec<Arc<ProxyMetrics>>,
     /// Server, zone, plugin.
     plugins: BTreeSet<(String, String, &'static str)>,
+    digest: String,
     hosts_entries: Option<usize>,
     /// None unless this is a node-cache.
     setup_errors: Option<BTreeMap<SetupError, u64>>,
@@ -161,6 +167,11 @@ impl Registry {
     /// Puts what is enabled in the place of what was: server, zone, plugin.
     pub fn enable(&self, plugins: impl IntoIterator<Item = (String, String, &'static str)>) {
         self.groups().plugins = plugins.into_iter().collect();
+    }
+
+    /// Tells the digest of the Corefile in force.
+    pub fn running(&self, digest: &str) {
+        digest.clone_into(&mut self.groups().digest);
     }
 
     /// Names that `hosts` knows.
@@ -236,6 +247,10 @@ impl Groups {
                 ("zone", zone),
             ];
             text.value(ENABLED, &labels, 1.0);
+        }
+        if !self.digest.is_empty() {
+            let labels = [("hash", "sha512"), ("value", &*self.digest)];
+            text.value(RELOAD_VERSION, &labels, 1.0);
         }
         if let Some(entries) = self.hosts_entries {
             text.value(HOSTS_ENTRIES, &[], entries as f64);

@@ -1,5 +1,7 @@
 //! The specification's records (its version 1.1.0), and the cases of CoreDNS's own tests.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::Fallthrough;
 use crate::kubernetes::{Endpoint, Pod, Port, Records, Service};
@@ -363,5 +365,35 @@ fn answers_are_as_long_as_the_transcripts() {
             panic!("{step:?}")
         };
         assert_eq!((query.len(), answer.len()), (50, length));
+    }
+}
+
+proptest! {
+    /// Whatever the labels: an answer, the next plugin's turn, but no panic; and below the
+    /// zone always an answer of its own.
+    #[test]
+    fn every_name_has_an_answer(
+        labels in proptest::collection::vec(
+            prop_oneof![
+                proptest::sample::select(vec![
+                    "svc", "pod", "ns", "dns", "default", "web", "hdls", "_http", "_tcp", "db-0", "10-0-2-15",
+                    "1-2-3", "--", "dns-version", "10", "in-addr", "arpa", "_",
+                ]).prop_map(str::to_owned),
+                "[a-z0-9_*-]{1,63}",
+            ],
+            0..8,
+        ),
+        zone in proptest::sample::select(vec!["cluster.local.", "in-addr.arpa.", "ip6.arpa.", "example."]),
+        rtype in proptest::sample::select(vec!["A", "AAAA", "SRV", "PTR", "TXT", "NS", "SOA", "ANY", "TYPE1000"]),
+    ) {
+        let mut name = labels.join(".");
+        name.truncate(200);
+        let name = format!("{}.{zone}", name.trim_end_matches('.'));
+        let answer = ask(&plugin(&settings()), name.trim_start_matches('.'), rtype);
+        match zone {
+            "cluster.local." => prop_assert_ne!(answer, "next", "{}", name),
+            "example." => prop_assert_eq!(answer, "next", "{}", name),
+            _ => {}
+        }
     }
 }

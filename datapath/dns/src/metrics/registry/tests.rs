@@ -147,6 +147,7 @@ fn page_is_well_formed() {
         .proxy("[::1]:53".parse().unwrap())
         .responded(Rcode::REFUSED, Duration::from_secs(9));
     registry.enable([("dns://:53".to_owned(), ".".to_owned(), "cache")]);
+    registry.running("3de9c6");
     registry.hosts_entries(7);
     registry.health_request(Duration::from_micros(90), false);
     let sample = regex::Regex::new(

@@ -5,6 +5,7 @@
 //! files imported; that becomes a [`Config`]. Every fault has its file and line.
 
 mod error;
+mod files;
 mod keys;
 mod lexer;
 mod pillars;
@@ -32,7 +33,7 @@ use tree::{Block, Tree};
 /// # Errors
 /// [`CorefileError`]
 pub fn load(path: &Path, pillars: &Pillars) -> Result<Config, CorefileError> {
-    let text = std::fs::read_to_string(path).map_err(|source| CorefileError::Read {
+    let text = files::read(path).map_err(|source| CorefileError::Read {
         file: path.display().to_string(),
         source,
     })?;

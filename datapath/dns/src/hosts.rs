@@ -76,16 +76,23 @@ impl Plugin {
 
     /// Reads the file if it changed.
     fn read(&self) {
-        let metadata = fs::metadata(&self.settings.file);
+        // What isn't a file, a pipe say, may never end.
+        let metadata = fs::metadata(&self.settings.file)
+            .ok()
+            .filter(fs::Metadata::is_file);
         let stamp = metadata.map(|metadata| Stamp {
             modified: metadata.modified().ok(),
             length: metadata.len(),
         });
+        let readable = stamp.is_some();
         let stamp = stamp.unwrap_or_default();
         if self.file.read().unwrap_or_else(PoisonError::into_inner).0 == stamp {
             return;
         }
-        let octets = fs::read(&self.settings.file).unwrap_or_default();
+        let octets = match readable {
+            true => fs::read(&self.settings.file).unwrap_or_default(),
+            false => Vec::new(),
+        };
         let mut table = Table::default();
         for line in String::from_utf8_lossy(&octets).lines() {
             table.add_line(line, !self.settings.no_reverse);
@@ -212,6 +219,10 @@ impl LocalAnswers for Plugin {
 
 /// The address whose reverse name this is, in wire format and lower case.
 pub(crate) fn reverse_address(name: &[u8]) -> Option<IpAddr> {
+    // Most names aren't, and are asked for more often.
+    if !name.ends_with(b"\x04arpa\0") {
+        return None;
+    }
     let mut labels = Vec::new();
     let mut rest = name;
     while let Some((length, after)) = rest.split_first().filter(|(length, _)| **length > 0) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Fault;
+use super::files;
 use super::lexer::{Environment, Token, tokens};
 use super::pillars::Pillars;
 
@@ -279,7 +280,7 @@ impl Parser<'_> {
         let directory = place.file.parent().unwrap_or(Path::new(""));
         let mut words = Vec::new();
         for file in matching(&directory.join(wanted)).map_err(|what| Fault::new(place, what))? {
-            let text = std::fs::read_to_string(&file).map_err(|error| {
+            let text = files::read(&file).map_err(|error| {
                 let what = format!("cannot import {}: {error}", file.display());
                 Fault::new(place, what).help("name a file, or a snippet that stands above")
             })?;

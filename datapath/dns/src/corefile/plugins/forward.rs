@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{Forward, HealthCheck, Policy};
 
 use super::super::error::Fault;
+use super::super::files;
 use super::super::lexer::Token;
 use super::super::tree::{Directive, Line};
 use super::{unknown, unsupported};
@@ -165,7 +166,7 @@ fn upstreams(arg: &Token) -> Result<Vec<SocketAddr>, Fault> {
     if let Some(address) = address(text) {
         return Ok(vec![address]);
     }
-    let content = std::fs::read_to_string(text).map_err(|error| {
+    let content = files::read(text.as_ref()).map_err(|error| {
         let fault = arg.fault(format!(
             "`{text}` is neither an IP address nor a file to read: {error}"
         ));

@@ -70,6 +70,7 @@ impl Plugin {
             due: AtomicU64::new(0),
             registry,
         };
+        plugin.registry.hosts_entries(plugin.inline.entries);
         plugin.read();
         plugin
     }

@@ -32,13 +32,15 @@ pub enum ZoneFileError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The text is no zone file; its own message has line and column.
-    #[error("zone file {file}: {source}")]
+    /// The text is no zone file.
+    #[error("{file}:{line}: {what}")]
     Syntax {
         /// As it was named.
         file: String,
-        /// What is wrong, and where.
-        source: domain::zonefile::inplace::Error,
+        /// Counted from 1.
+        line: u32,
+        /// What is wrong.
+        what: String,
     },
     /// `$INCLUDE`, which is left out.
     #[error("zone file {file}: $INCLUDE isn't read; put the records into the file itself")]
@@ -114,7 +116,10 @@ impl Plugin {
                 Ok(None) => break,
                 Ok(Some(Entry::Record(record))) => add(&mut nodes, &record),
                 Ok(Some(Entry::Include { .. })) => return Err(ZoneFileError::Include { file }),
-                Err(source) => return Err(ZoneFileError::Syntax { file, source }),
+                Err(error) => {
+                    let (line, what) = place(&error.to_string());
+                    return Err(ZoneFileError::Syntax { file, line, what });
+                }
             }
         }
         let has = |sets: &Vec<RecordSet>, rtype| sets.iter().any(|set| set.rtype == rtype);
@@ -134,6 +139,20 @@ impl Plugin {
                 false => Speaker::Authority,
             },
         })
+    }
+}
+
+/// Line and text of the scanner's `LINE:COLUMN: TEXT`. It tells where it is, which is at
+/// the start of the next line once a line's last word is read.
+fn place(error: &str) -> (u32, String) {
+    let mut parts = error.splitn(3, ':');
+    let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
+    match (number(), number(), parts.next()) {
+        (Some(line), Some(1), Some(what)) => {
+            (line.saturating_sub(1).max(1), what.trim().to_owned())
+        }
+        (Some(line), Some(_), Some(what)) => (line, what.trim().to_owned()),
+        _ => (1, error.to_owned()),
     }
 }
 

@@ -172,7 +172,7 @@ fn faults_are_told() {
         ("a. A 192.0.2.1\n", "zone file w has no SOA record"),
         (
             ". SOA a. b. 1 2 3 4 5\na. A 192.0.2\n",
-            "zone file w: 3:1: expected IPv4 address",
+            "w:2: expected IPv4 address",
         ),
         (
             ". SOA a. b. 1 2 3 4 5\n$INCLUDE b\n",

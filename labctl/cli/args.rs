@@ -1,5 +1,6 @@
 //! The command line, as typed: every command, its flags and its examples.
 
+mod dns;
 mod machines;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::App;
 use crate::output::Format;
 use crate::probe::Probe;
+pub(crate) use dns::DnsArgs;
 pub(crate) use machines::{
     AgentArgs, CpArgs, ImageBuildArgs, ImageCommand, ImageImportArgs, NodeArgs, NodeCommand,
     NodeServer, ProviderArgs, SshArgs,
@@ -205,6 +207,10 @@ Examples:
     /// The node agent; started by `up` on each cluster node
     #[command(hide = true)]
     Node(NodeArgs),
+
+    /// The DNS server: cluster DNS, or the cache of a node; started by the node agent
+    #[command(hide = true)]
+    Dns(DnsArgs),
 
     /// The built-in workloads; started by `up` and by the node agent
     #[command(hide = true, subcommand)]

@@ -7,6 +7,7 @@
 mod entry;
 mod shard;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::clock::Time;
 use crate::config::{CacheBounds, CacheSettings};
 use crate::message::{Kind, Query, Response, Zone, ZoneError};
 use entry::Entry;
-use shard::{Added, Shard};
+use shard::Shard;
 
 /// Parts that are locked apart, as many as CoreDNS has.
 const SHARDS: usize = 256;
@@ -68,6 +69,8 @@ pub struct Cache {
     zones: Vec<Zone>,
     disable_success: Vec<Zone>,
     disable_denial: Vec<Zone>,
+    /// Entries of each side, so that counting them locks nothing.
+    lengths: [AtomicUsize; 2],
 }
 
 impl Cache {
@@ -86,6 +89,7 @@ impl Cache {
             disable_success: zones(&settings.disable_success)?,
             disable_denial: zones(&settings.disable_denial)?,
             settings,
+            lengths: Default::default(),
         })
     }
 
@@ -161,22 +165,23 @@ impl Cache {
         }
         let key = self.key(query);
         let entry = Entry::new(query, response, ttl, now);
-        let Added { evicted } =
-            self.shard(key)
-                .insert(side, key, entry, self.per_shard(side), refresh);
+        let mut shard = self.shard(key);
+        let before = shard.lengths();
+        let evicted = shard.insert(side, key, entry, self.per_shard(side), refresh);
+        for ((length, before), after) in self.lengths.iter().zip(before).zip(shard.lengths()) {
+            length.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
         Stored::Kept { side, evicted }
     }
 
     /// Entries in each of the two caches: success, denial.
     #[must_use]
     pub fn entries(&self) -> (usize, usize) {
-        (0..SHARDS).fold((0, 0), |(success, denial), index| {
-            let shard = self.lock(index);
-            (
-                success + shard.len(Side::Success),
-                denial + shard.len(Side::Denial),
-            )
-        })
+        let [success, denial] = &self.lengths;
+        (
+            success.load(Ordering::Relaxed),
+            denial.load(Ordering::Relaxed),
+        )
     }
 
     /// Whether an answer that expired `-left` seconds ago is still served.

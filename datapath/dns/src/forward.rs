@@ -8,7 +8,7 @@ mod question;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -17,7 +17,9 @@ use domain::base::iana::Rcode;
 use tokio::time::Instant;
 
 use crate::config;
-use crate::message::{NameKey, Query, Zone, ZoneError};
+use crate::message::{HEADER, NameKey, Query, Zone, ZoneError};
+use crate::metrics::{ForwardMetrics, Registry};
+use crate::random;
 use crate::upstream::{Exchange, Transport};
 use health::Upstream;
 pub(crate) use question::upstream_query;
@@ -56,10 +58,10 @@ impl fmt::Display for ForwardError {
         match self {
             Self::TooMany(most) => write!(f, "concurrent queries exceeded maximum {most}"),
             Self::Upstream(to, transport, error) if error.kind() == io::ErrorKind::TimedOut => {
-                write!(f, "read {} ->{to}: i/o timeout", transport.as_str())
+                write!(f, "read {} {to}: i/o timeout", transport.as_str())
             }
             Self::Upstream(to, transport, error) => {
-                write!(f, "read {} ->{to}: {error}", transport.as_str())
+                write!(f, "read {} {to}: {error}", transport.as_str())
             }
             Self::NoHealthy => write!(f, "no healthy proxies"),
         }
@@ -75,10 +77,7 @@ pub(crate) struct Forwarder {
     exchange: Arc<dyn Exchange>,
     under_way: AtomicU32,
     next: AtomicU32,
-    /// Queries refused for being one too many.
-    pub(crate) rejected: AtomicU64,
-    /// Times when all upstreams were down.
-    pub(crate) health_broken: AtomicU64,
+    metrics: Arc<ForwardMetrics>,
 }
 
 /// A query counted as under way.
@@ -93,12 +92,13 @@ impl Drop for UnderWay<'_> {
 impl Forwarder {
     pub(crate) fn new(
         settings: config::Forward,
-        exchange: Arc<dyn Exchange>,
+        exchange: &Arc<dyn Exchange>,
+        registry: &Registry,
     ) -> Result<Self, ZoneError> {
         let upstreams = settings
             .to
             .iter()
-            .map(|&to| Upstream::new(to, &settings, &exchange).map(Arc::new))
+            .map(|&to| Upstream::new(registry.proxy(to), to, &settings, exchange).map(Arc::new))
             .collect::<Result<_, _>>()?;
         for &to in &settings.to {
             exchange.keep_idle(to, settings.expire);
@@ -111,11 +111,10 @@ impl Forwarder {
                 .map(|zone| Zone::parse(zone))
                 .collect::<Result<_, _>>()?,
             upstreams,
-            exchange,
+            exchange: Arc::clone(exchange),
             under_way: AtomicU32::new(0),
             next: AtomicU32::new(0),
-            rejected: AtomicU64::new(0),
-            health_broken: AtomicU64::new(0),
+            metrics: registry.forward(),
             settings,
         })
     }
@@ -147,7 +146,9 @@ impl Forwarder {
         let count = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         let _counted = UnderWay(&self.under_way);
         if most > 0 && count > most {
-            self.rejected.fetch_add(1, Ordering::Relaxed);
+            self.metrics
+                .max_concurrent_rejects
+                .fetch_add(1, Ordering::Relaxed);
             return Err(ForwardError::TooMany(most));
         }
         self.until_answered(query, transport, bufsize).await
@@ -178,7 +179,9 @@ impl Forwarder {
                     continue;
                 }
                 // Probes of all of them fail: more likely the probe is at fault.
-                self.health_broken.fetch_add(1, Ordering::Relaxed);
+                self.metrics
+                    .healthcheck_broken
+                    .fetch_add(1, Ordering::Relaxed);
                 upstream = &self.upstreams[random_below(order.len())];
             }
             let answer = self.one(upstream, query, &mut transport, bufsize, deadline);
@@ -207,15 +210,21 @@ impl Forwarder {
     ) -> io::Result<Vec<u8>> {
         loop {
             let message = upstream_query(query, bufsize, random_id());
-            let until = deadline.min(Instant::now() + READ_TIMEOUT);
+            let began = Instant::now();
+            let until = deadline.min(began + READ_TIMEOUT);
+            upstream.metrics.requested();
             let exchanging = self
                 .exchange
                 .exchange(upstream.address, *transport, &message);
             let answer = tokio::time::timeout_at(until, exchanging)
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            let cut = answer.len() >= 12 && Header::for_message_slice(&answer).tc();
-            if cut && self.settings.prefer_udp && *transport == Transport::Udp {
+            if answer.len() < HEADER {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let header = Header::for_message_slice(&answer);
+            upstream.metrics.responded(header.rcode(), began.elapsed());
+            if header.tc() && self.settings.prefer_udp && *transport == Transport::Udp {
                 *transport = Transport::Tcp;
                 continue;
             }
@@ -246,19 +255,10 @@ impl Forwarder {
 /// A random number below `bound`, which is small and above zero.
 fn random_below(bound: usize) -> usize {
     // Upstreams are few: the bias of the remainder is below one in a million.
-    random() as usize % bound.max(1)
+    random::u32() as usize % bound.max(1)
 }
 
 /// An ID that nobody can guess.
 fn random_id() -> u16 {
-    random() as u16
-}
-
-fn random() -> u32 {
-    // The kernel's generator fails only before it is seeded, or where seccomp bars it.
-    getrandom::u32().unwrap_or_else(|_| {
-        use std::hash::{BuildHasher as _, Hasher as _};
-        let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-        hasher.finish() as u32
-    })
+    random::u32() as u16
 }

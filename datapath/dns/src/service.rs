@@ -4,19 +4,27 @@
 //! at hand: cache hits, local data, refusals. What has to wait for an upstream goes
 //! through [`Service::finish`]. [`Service::resolve`] is both.
 
+mod counters;
 mod flight;
 mod site;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use domain::base::iana::{Class, Rcode, Rtype};
+use tokio::sync::mpsc;
 
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::message::{Limits, NameKey, Query, Zone, ZoneError, rcode_reply, refusal};
+use crate::cache::Cache;
+use crate::clock::{Clock, Time};
+use crate::config::{Config, ServerBlock};
+use crate::kubernetes::Store;
+use crate::log::Output;
+use crate::message::{Limits, Query, Zone, ZoneError, rcode_reply, refusal};
+use crate::metrics::Registry;
+use crate::plugin::{LocalData, LocalPluginError};
 use crate::upstream::{Exchange, Transport};
-use site::Site;
+use counters::Counters;
+use site::{Asking, Done, Site};
 
 /// Whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +49,6 @@ pub enum Answer {
     Later,
 }
 
-/// Where faults of queries go: the `errors` plugin's lines.
-pub trait Report: Send + Sync {
-    /// A query that failed, as CoreDNS words it.
-    fn failed(&self, rcode: Rcode, query: &Query<'_>, error: &str);
-}
-
-/// Nothing is reported.
-#[derive(Clone, Copy, Debug)]
-pub struct Unreported;
-
-impl Report for Unreported {
-    fn failed(&self, _: Rcode, _: &Query<'_>, _: &str) {}
-}
-
 /// What a service needs from outside.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -64,8 +58,35 @@ pub struct Surroundings {
     pub exchange: Arc<dyn Exchange>,
     /// Where queries to upstreams run, and their deadlines.
     pub runtime: tokio::runtime::Handle,
-    /// Where faults of queries go.
-    pub report: Arc<dyn Report>,
+    /// Where the lines of `log` and `errors` go.
+    pub output: Arc<Output>,
+    /// What is counted, and what local plugins answer from.
+    pub local: LocalData,
+    /// Whoever is to know that queries come back (`loop`), and what to say before ending.
+    pub looped: Option<mpsc::Sender<String>>,
+}
+
+impl Surroundings {
+    /// Without cluster, counted by nobody, its lines thrown away.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        exchange: Arc<dyn Exchange>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        Self {
+            clock,
+            exchange,
+            runtime,
+            output: Arc::new(Output::new(std::io::sink())),
+            local: LocalData {
+                store: Store::default(),
+                registry: Registry::new(""),
+                addresses: Vec::new(),
+            },
+            looped: None,
+        }
+    }
 }
 
 /// Why a configuration can't be served.
@@ -74,6 +95,9 @@ pub enum ServiceError {
     /// The Corefile has a zone that is no domain name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// A local plugin.
+    #[error(transparent)]
+    Local(#[from] LocalPluginError),
 }
 
 /// All server blocks of a Corefile.
@@ -85,11 +109,12 @@ pub struct Service {
 
 /// One zone of a server block, at one of its addresses.
 struct Route {
-    /// Port, and address unless the block listens on all.
-    bind: Option<std::net::IpAddr>,
+    /// Address, unless the block listens on all.
+    bind: Option<IpAddr>,
     port: u16,
     zone: Zone,
     site: Arc<Site>,
+    counters: Arc<Counters>,
 }
 
 impl Service {
@@ -98,35 +123,57 @@ impl Service {
     /// # Errors
     /// See [`ServiceError`].
     pub fn new(config: Config, around: Surroundings) -> Result<Self, ServiceError> {
+        Self::following(config, around, None)
+    }
+
+    /// The same after `before`: a block whose keys and cache settings are those of one
+    /// there goes on with its cache.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn following(
+        config: Config,
+        around: Surroundings,
+        before: Option<&Self>,
+    ) -> Result<Self, ServiceError> {
         let mut routes = Vec::new();
+        around.local.registry.enable(Counters::plugins(&config));
         for block in config.blocks {
-            let keys = block.keys.clone();
-            let binds: Vec<_> = if block.bind.iter().all(std::net::IpAddr::is_unspecified) {
-                vec![None]
-            } else {
-                block.bind.iter().copied().map(Some).collect()
+            let binds = match &*block.bind {
+                [] => vec![None],
+                bind => bind.iter().copied().map(Some).collect(),
             };
-            let site = Arc::new(Site::new(block, &around)?);
-            for key in keys {
-                for &bind in &binds {
-                    routes.push(Route {
-                        bind,
-                        port: key.port,
-                        zone: Zone::parse(&key.zone)?,
-                        site: Arc::clone(&site),
-                    });
-                }
+            let kept = before.and_then(|before| before.cache_of(&block));
+            let site = Arc::new(Site::new(block.clone(), &around, kept)?);
+            for (key, &bind) in block
+                .keys
+                .iter()
+                .flat_map(|key| binds.iter().map(move |bind| (key, bind)))
+            {
+                routes.push(Route {
+                    bind: bind.filter(|address| !address.is_unspecified()),
+                    port: key.port,
+                    zone: Zone::parse(&key.zone)?,
+                    site: Arc::clone(&site),
+                    counters: Arc::new(Counters::new(&block, key, bind, &around.local.registry)),
+                });
             }
         }
-        // The nearest zone first; a block bound to the very address before one that
-        // is bound to all.
-        routes
-            .sort_by_key(|route| std::cmp::Reverse((route.bind.is_some(), route.zone.wire_len())));
+        // The nearest zone first.
+        routes.sort_by_key(|route| std::cmp::Reverse(route.zone.wire_len()));
         Ok(Self {
             routes,
             clock: around.clock,
             runtime: around.runtime,
         })
+    }
+
+    /// The cache of the block with these keys, if it is configured as this one's.
+    fn cache_of(&self, block: &ServerBlock) -> Option<Arc<Cache>> {
+        let site = self.routes.iter().map(|route| &route.site);
+        let same = |site: &&Arc<Site>| site.has_keys(&block.keys);
+        let cache = site.clone().find(same)?.cache()?;
+        (Some(cache.settings()) == block.cache.as_ref()).then(|| Arc::clone(cache))
     }
 
     /// Answers what is at hand, into `out`, which keeps its memory. An answer from
@@ -142,26 +189,78 @@ impl Service {
                 };
             }
         };
-        let Some(site) = self.site(&query, client) else {
+        let Some(route) = self.route(&query, client) else {
             let limits = Limits::new(query.edns(), client.transport, None);
             rcode_reply(&query, Rcode::REFUSED, limits, out);
             return Answer::Ready;
         };
-        site.answer(
-            &query,
-            client.transport,
-            self.clock.now(),
-            &self.runtime,
-            out,
-        )
+        let now = self.clock.now();
+        let asking = Asking {
+            query: &query,
+            client,
+            counters: &route.counters,
+            runtime: &self.runtime,
+        };
+        let Some(done) = route.site.answer(&asking, now, out) else {
+            return Answer::Later;
+        };
+        self.tell(route, &query, client, now, done, out);
+        Answer::Ready
     }
 
     /// The answer to a query that [`Self::answer`] left for later; none if silence
     /// is the answer.
     pub async fn finish(&self, message: &[u8], client: &Client) -> Option<Vec<u8>> {
         let query = Query::read(message).ok()?;
-        let site = self.site(&query, client)?;
-        Some(site.finish(&query, client.transport, &self.runtime).await)
+        let route = self.route(&query, client)?;
+        let began = self.clock.now();
+        let asking = Asking {
+            query: &query,
+            client,
+            counters: &route.counters,
+            runtime: &self.runtime,
+        };
+        let (done, out) = route.site.finish(&asking).await;
+        self.tell(route, &query, client, began, done, &out);
+        Some(out)
+    }
+
+    /// Asks each block with `loop` its own question, at the address that it listens on.
+    pub(crate) fn probes(&self) -> Vec<impl Future<Output = ()> + Send + 'static> {
+        let mut seen: Vec<&Arc<Site>> = Vec::new();
+        let mut probes = Vec::new();
+        for route in &self.routes {
+            if seen.iter().any(|site| Arc::ptr_eq(site, &route.site)) {
+                continue;
+            }
+            seen.push(&route.site);
+            let address = route.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            probes.extend(Site::probe(
+                &route.site,
+                SocketAddr::new(address, route.port),
+            ));
+        }
+        probes
+    }
+
+    /// Counts and logs an answer.
+    fn tell(
+        &self,
+        route: &Route,
+        query: &Query<'_>,
+        client: &Client,
+        began: Time,
+        done: Done,
+        answer: &[u8],
+    ) {
+        if route.site.log.is_none() && route.counters.dns.is_none() {
+            return;
+        }
+        let took = self.clock.now().saturating_sub(began);
+        route.counters.answered(query, client, done, took, answer);
+        if let Some(classes) = route.site.log {
+            route.site.log(classes, query, client, done, took, answer);
+        }
     }
 
     /// Answers, and waits for upstreams where need be.
@@ -176,36 +275,32 @@ impl Service {
 
     /// The block for a query: of those at this address, that of the nearest zone.
     /// CoreDNS knows one class.
-    fn site(&self, query: &Query<'_>, client: &Client) -> Option<&Arc<Site>> {
+    fn route(&self, query: &Query<'_>, client: &Client) -> Option<&Route> {
         if query.class() != Class::IN {
             return None;
         }
-        let bound = |route: &&Route| {
-            route.port == client.local.port() && route.bind == Some(client.local.ip())
+        let at = |bind: Option<IpAddr>| {
+            move |route: &&Route| route.port == client.local.port() && route.bind == bind
         };
-        let unbound = |route: &&Route| route.port == client.local.port() && route.bind.is_none();
-        if self.routes.iter().any(|route| bound(&route)) {
-            nearest(self.routes.iter().filter(bound), query)
+        let very = at(Some(client.local.ip()));
+        if self.routes.iter().any(|route| very(&route)) {
+            nearest(self.routes.iter().filter(very), query)
         } else {
-            nearest(self.routes.iter().filter(unbound), query)
+            nearest(self.routes.iter().filter(at(None)), query)
         }
     }
 }
 
 /// The first route whose zone has the name. DS records are the parent's, where
 /// that is served too.
-fn nearest<'a>(
-    routes: impl Iterator<Item = &'a Route>,
-    query: &Query<'_>,
-) -> Option<&'a Arc<Site>> {
-    let name: &NameKey = query.key();
+fn nearest<'a>(routes: impl Iterator<Item = &'a Route>, query: &Query<'_>) -> Option<&'a Route> {
+    let name = query.key();
     let mut child = None;
     for route in routes.filter(|route| route.zone.contains(name)) {
-        if query.rtype() == Rtype::DS && route.zone.is_apex(name) {
-            child = child.or(Some(&route.site));
-            continue;
+        if query.rtype() != Rtype::DS || !route.zone.is_apex(name) {
+            return Some(route);
         }
-        return Some(&route.site);
+        child = child.or(Some(route));
     }
     child
 }

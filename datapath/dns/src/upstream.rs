@@ -1,10 +1,15 @@
 //! Servers that queries are forwarded to, behind a trait: sockets in earnest,
 //! scripts in scenarios.
 
+mod connection;
+mod sockets;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
+
+pub use sockets::Sockets;
 
 /// Transport protocol of a query, from a client or to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,7 @@ mod check;
 mod check_report;
 pub(crate) mod cilium;
 mod cp;
+mod dns;
 mod doctor;
 mod down;
 mod exec;
@@ -47,6 +48,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
         Command::Node(args) => node::run(args),
+        Command::Dns(args) => dns::run(args),
         Command::App(app) => match app::run(app) {
             Ok(()) => Ok(Exit::Success),
             Err(error) => Err(Failure::new(Exit::LabFailed, format_args!("{error:#}"))),

@@ -99,7 +99,7 @@ fn not_run(program: &OsString, error: &io::Error) -> Failure {
 }
 
 /// The descriptor that the parent left open for readiness.
-fn inherited(fd: RawFd) -> Result<OwnedFd, Failure> {
+pub(super) fn inherited(fd: RawFd) -> Result<OwnedFd, Failure> {
     let open = Path::new("/proc/self/fd").join(fd.to_string()).is_symlink();
     if fd <= 2 || !open {
         let message = format!("--ready-fd {fd} is not a descriptor opened for that purpose");

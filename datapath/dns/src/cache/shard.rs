@@ -37,26 +37,20 @@ pub(super) struct Shard {
     evictions: u64,
 }
 
-/// What adding an entry did.
-pub(super) struct Added {
-    pub(super) evicted: bool,
-}
-
 impl Shard {
     pub(super) fn get_mut(&mut self, side: Side, key: u64) -> Option<&mut Entry> {
         self.entries(side).get_mut(&key)
     }
 
-    pub(super) fn len(&self, side: Side) -> usize {
-        match side {
-            Side::Success => self.success.len(),
-            Side::Denial => self.denial.len(),
-        }
+    /// Entries: success, denial.
+    pub(super) fn lengths(&self) -> [usize; 2] {
+        [self.success.len(), self.denial.len()]
     }
 
     /// Adds an entry, or replaces the one with this key, in both caches: an old
     /// denial must not hide a new answer. `capacity` bounds the entries of one side.
-    /// A refreshed entry is as popular as the one before it.
+    /// A refreshed entry is as popular as the one before it. True if another entry
+    /// had to go.
     pub(super) fn insert(
         &mut self,
         side: Side,
@@ -64,7 +58,7 @@ impl Shard {
         mut entry: Entry,
         capacity: usize,
         refreshed: bool,
-    ) -> Added {
+    ) -> bool {
         let other = match side {
             Side::Success => Side::Denial,
             Side::Denial => Side::Success,
@@ -74,9 +68,9 @@ impl Shard {
         if let (true, Some(before)) = (refreshed, &mut before) {
             *entry.popularity() = *before.popularity();
         }
-        let evicted = self.len(side) >= capacity && self.evict(side);
+        let evicted = self.entries(side).len() >= capacity && self.evict(side);
         self.entries(side).insert(key, entry);
-        Added { evicted }
+        evicted
     }
 
     /// Removes any one entry.

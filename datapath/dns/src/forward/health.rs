@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use domain::base::iana::Rtype;
@@ -12,6 +12,7 @@ use domain::base::{MessageBuilder, Name};
 use super::random_id;
 use crate::config;
 use crate::message::{Zone, ZoneError};
+use crate::metrics::ProxyMetrics;
 use crate::upstream::{Exchange, Transport};
 
 /// How long a probe may take.
@@ -28,12 +29,12 @@ pub(crate) struct Upstream {
     /// Probes that failed in a row.
     fails: AtomicU32,
     probing: AtomicBool,
-    /// Probes that failed, ever.
-    pub(crate) failures: AtomicU64,
+    pub(crate) metrics: Arc<ProxyMetrics>,
 }
 
 impl Upstream {
     pub(crate) fn new(
+        metrics: Arc<ProxyMetrics>,
         address: SocketAddr,
         settings: &config::Forward,
         exchange: &Arc<dyn Exchange>,
@@ -51,7 +52,7 @@ impl Upstream {
             max_fails: settings.max_fails,
             fails: AtomicU32::new(0),
             probing: AtomicBool::new(false),
-            failures: AtomicU64::new(0),
+            metrics,
         })
     }
 
@@ -75,7 +76,7 @@ impl Upstream {
                     return;
                 }
                 upstream.fails.fetch_add(1, Ordering::Relaxed);
-                upstream.failures.fetch_add(1, Ordering::Relaxed);
+                upstream.metrics.healthcheck_failed();
                 let interval = upstream.interval;
                 drop(upstream);
                 tokio::time::sleep(interval).await;

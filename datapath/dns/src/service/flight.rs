@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::base::iana::Rcode;
 use tokio::sync::watch;
 
-use super::site::Outcome;
+use super::site::{FAILED, Outcome};
 
 type Landing = watch::Receiver<Option<Arc<Outcome>>>;
 type UnderWay = Mutex<HashMap<Box<[u8]>, Landing>>;
@@ -67,7 +66,7 @@ async fn landed(mut landing: Landing) -> Arc<Outcome> {
     outcome
         .ok()
         .and_then(|outcome| outcome.clone())
-        .unwrap_or_else(|| Arc::new(Outcome::Failed(Rcode::SERVFAIL)))
+        .unwrap_or_else(|| Arc::new(FAILED))
 }
 
 fn lock(flights: &UnderWay) -> std::sync::MutexGuard<'_, HashMap<Box<[u8]>, Landing>> {

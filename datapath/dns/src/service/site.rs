@@ -1,29 +1,61 @@
 //! A server block at work: its plugins in CoreDNS's order.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::base::iana::Rcode;
+use tokio::sync::mpsc;
 
+use super::counters::Counters;
 use super::flight::Flights;
-use super::{Answer, Report, ServiceError, Surroundings};
-use crate::cache::{Cache, Hit};
+use super::{Client, ServiceError, Surroundings};
+use crate::cache::{Cache, Hit, Stored};
 use crate::clock::{Clock, Time};
-use crate::config::ServerBlock;
+use crate::config::{LogClasses, ServerBlock, ServerKey};
 use crate::forward::{ForwardError, Forwarder, upstream_query};
+use crate::loadbalance;
+use crate::log::{self, Output};
+use crate::loop_detection::Detector;
 use crate::message::{Limits, Query, Response, ResponseError, fit, rcode_reply};
-use crate::plugin::{LocalAnswers, Step};
+use crate::plugin::{LocalPlugin, Step, local_plugins};
 use crate::upstream::Transport;
 
 /// One server block.
 pub(super) struct Site {
+    keys: Vec<ServerKey>,
     bufsize: Option<u16>,
     errors: bool,
-    cache: Option<Cache>,
-    locals: Vec<Box<dyn LocalAnswers>>,
+    pub(super) log: Option<LogClasses>,
+    loadbalance: bool,
+    detector: Option<Arc<Detector>>,
+    looped: Option<mpsc::Sender<String>>,
+    cache: Option<Arc<Cache>>,
+    /// With the names that answers are counted under.
+    locals: Vec<LocalPlugin>,
     forwards: Vec<Forwarder>,
     flights: Flights,
     clock: Arc<dyn Clock>,
-    report: Arc<dyn Report>,
+    output: Arc<Output>,
+}
+
+/// A query on its way through the plugins.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) query: &'a Query<'a>,
+    pub(super) client: &'a Client,
+    pub(super) counters: &'a Arc<Counters>,
+    pub(super) runtime: &'a tokio::runtime::Handle,
+}
+
+/// How a query was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    /// The plugin whose answer it is; empty for the server's own.
+    pub(super) plugin: &'static str,
+    /// No plugin wrote an answer: the server did, for the error of one.
+    pub(super) failed: bool,
 }
 
 /// What came of asking upstream: the same for all who asked.
@@ -32,7 +64,12 @@ pub(super) enum Outcome {
     /// A whole answer, without OPT record.
     Answer(Vec<u8>),
     /// No answer but this.
-    Failed(Rcode),
+    Failed {
+        /// What the client is told.
+        rcode: Rcode,
+        /// It is the plugin's own answer, not the server's for a plugin that failed.
+        written: bool,
+    },
 }
 
 /// Why upstream is asked.
@@ -45,104 +82,173 @@ enum Purpose {
 }
 
 impl Site {
-    pub(super) fn new(block: ServerBlock, around: &Surroundings) -> Result<Self, ServiceError> {
-        let forwards = block
-            .forwards
-            .into_iter()
-            .map(|settings| Forwarder::new(settings, Arc::clone(&around.exchange)))
-            .collect::<Result<_, _>>()?;
+    pub(super) fn new(
+        block: ServerBlock,
+        around: &Surroundings,
+        kept: Option<Arc<Cache>>,
+    ) -> Result<Self, ServiceError> {
+        let cache = match (kept, block.cache.clone()) {
+            (Some(kept), _) => Some(kept),
+            (None, settings) => settings.map(Cache::new).transpose()?.map(Arc::new),
+        };
+        let zone = block.keys.first().filter(|_| block.detect_loop);
+        let detector = zone.map(|key| Arc::new(Detector::new(&key.zone)));
         Ok(Self {
+            locals: local_plugins(&block, &around.local)?,
+            keys: block.keys,
             bufsize: block.bufsize,
             errors: block.errors,
-            cache: block.cache.map(Cache::new).transpose()?,
-            locals: Vec::new(),
-            forwards,
+            log: block.log,
+            loadbalance: block.loadbalance,
+            detector,
+            looped: around.looped.clone(),
+            cache,
+            forwards: block
+                .forwards
+                .into_iter()
+                .map(|settings| Forwarder::new(settings, &around.exchange, &around.local.registry))
+                .collect::<Result<_, _>>()?,
             flights: Flights::default(),
             clock: Arc::clone(&around.clock),
-            report: Arc::clone(&around.report),
+            output: Arc::clone(&around.output),
         })
     }
 
-    /// Answers what is at hand.
+    pub(super) fn has_keys(&self, keys: &[ServerKey]) -> bool {
+        self.keys == keys
+    }
+
+    pub(super) const fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
+    }
+
+    /// Answers what is at hand; none if it has to wait for an upstream.
     pub(super) fn answer(
         self: &Arc<Self>,
-        query: &Query<'_>,
-        transport: Transport,
+        asking: &Asking<'_>,
         now: Time,
-        runtime: &tokio::runtime::Handle,
         out: &mut Vec<u8>,
-    ) -> Answer {
-        let limits = Limits::new(query.edns(), transport, self.bufsize);
+    ) -> Option<Done> {
+        let query = asking.query;
+        let limits = Limits::new(query.edns(), asking.client.transport, self.bufsize);
         if let Some(hit) = self.cached(query, now, out) {
+            asking.counters.hit(hit.side);
             if hit.stale && self.verifies_stale() {
-                return Answer::Later;
+                return None;
             }
             if hit.stale || hit.prefetch {
-                self.refresh(query, transport, runtime);
+                asking.counters.refreshing(hit.stale);
+                drop(self.fly(asking, Purpose::Refresh));
             }
-            fit(query, limits, out);
-            return Answer::Ready;
+            self.finished(query, limits, out);
+            return Some(Done {
+                plugin: "cache",
+                failed: false,
+            });
         }
+        if self.caches(query) {
+            asking.counters.missed();
+        }
+        self.detect_loop(asking);
         match self.local(query, now) {
-            Step::Answer(message) => match Response::read(message, query) {
+            Some((plugin, Step::Answer(message))) => match Response::read(message, query) {
                 Ok(mut response) => {
-                    self.keep(query, &mut response, now, Purpose::Client);
+                    self.keep(asking, &mut response, now, Purpose::Client);
                     out.clear();
                     out.extend_from_slice(response.message());
                     fit(query, limits, out);
+                    Some(Done {
+                        plugin,
+                        failed: false,
+                    })
                 }
-                Err(error) => {
-                    self.failed(query, Rcode::SERVFAIL, &error.to_string());
-                    rcode_reply(query, Rcode::SERVFAIL, limits, out);
-                }
+                Err(error) => Some(self.give_up(query, limits, &error.to_string(), out)),
             },
-            Step::Failed(error) => {
-                self.failed(query, Rcode::SERVFAIL, &error);
-                rcode_reply(query, Rcode::SERVFAIL, limits, out);
-            }
-            Step::Next if self.forwarder(query).is_some() => return Answer::Later,
+            Some((_, Step::Failed(error))) => Some(self.give_up(query, limits, &error, out)),
+            _ if self.forwarder(query).is_some() => None,
             // The end of the chain: CoreDNS's plugin.NextOrFailure.
-            Step::Next => {
-                self.failed(
-                    query,
-                    Rcode::SERVFAIL,
-                    "plugin/errors: no next plugin found",
-                );
-                rcode_reply(query, Rcode::SERVFAIL, limits, out);
-            }
+            _ => Some(self.give_up(query, limits, "no next plugin found", out)),
         }
-        Answer::Ready
+    }
+
+    /// `loadbalance`, which comes before the cache, and what the client takes.
+    fn finished(&self, query: &Query<'_>, limits: Limits, out: &mut Vec<u8>) {
+        if self.loadbalance {
+            loadbalance::shuffle(out);
+        }
+        fit(query, limits, out);
+    }
+
+    /// The `loop` plugin's question to this block itself.
+    pub(super) fn probe(
+        site: &Arc<Self>,
+        address: SocketAddr,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let detector = site.detector.clone()?;
+        Some(async move { detector.probe(address).await })
+    }
+
+    /// Tells of a loop.
+    fn detect_loop(&self, asking: &Asking<'_>) {
+        if let Some(detector) = &self.detector
+            && let Some(tell) = &self.looped
+            && let Client { address, local, .. } = *asking.client
+            && let Some(line) = detector.looped(asking.query, address, local)
+        {
+            // Once is enough.
+            let _ = tell.try_send(line);
+        }
+    }
+
+    /// SERVFAIL, for the error of a plugin.
+    fn give_up(&self, query: &Query<'_>, limits: Limits, error: &str, out: &mut Vec<u8>) -> Done {
+        self.failed(query, Rcode::SERVFAIL, error);
+        rcode_reply(query, Rcode::SERVFAIL, limits, out);
+        Done {
+            plugin: "",
+            failed: true,
+        }
     }
 
     /// Asks upstream.
-    pub(super) async fn finish(
-        self: &Arc<Self>,
-        query: &Query<'_>,
-        transport: Transport,
-        runtime: &tokio::runtime::Handle,
-    ) -> Vec<u8> {
-        let limits = Limits::new(query.edns(), transport, self.bufsize);
-        let outcome = self.fly(query, transport, Purpose::Client, runtime).await;
+    pub(super) async fn finish(self: &Arc<Self>, asking: &Asking<'_>) -> (Done, Vec<u8>) {
+        let query = asking.query;
+        let limits = Limits::new(query.edns(), asking.client.transport, self.bufsize);
+        let outcome = self.fly(asking, Purpose::Client).await;
         let mut out = Vec::new();
+        let mut done = Done {
+            plugin: "forward",
+            failed: false,
+        };
         match &*outcome {
             Outcome::Answer(message) if !self.unverified(message) => {
-                out.reserve(message.len() + 16);
+                out.reserve_exact(message.len() + 11);
                 out.extend_from_slice(message);
             }
             // With `serve_stale … verify`, an expired answer is better than none.
             _ if self.verifies_stale()
-                && self.cached(query, self.clock.now(), &mut out).is_some() => {}
+                && self.cached(query, self.clock.now(), &mut out).is_some() =>
+            {
+                asking.counters.refreshing(true);
+                done.plugin = "cache";
+            }
             Outcome::Answer(message) => {
                 out.clear();
                 out.extend_from_slice(message);
             }
-            Outcome::Failed(rcode) => {
+            Outcome::Failed { rcode, written } => {
                 rcode_reply(query, *rcode, limits, &mut out);
-                return out;
+                done.failed = !written;
+                return (done, out);
             }
         }
-        fit(query, limits, &mut out);
-        out
+        self.finished(query, limits, &mut out);
+        (done, out)
+    }
+
+    /// Whether such queries pass through the cache.
+    fn caches(&self, query: &Query<'_>) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.covers(query))
     }
 
     /// Looks the query up, if it is one that is cached.
@@ -155,33 +261,34 @@ impl Site {
     }
 
     /// Keeps an answer, if it is one that is cached.
-    fn keep(&self, query: &Query<'_>, response: &mut Response, now: Time, purpose: Purpose) {
-        if let Some(cache) = self.cache.as_ref().filter(|cache| cache.covers(query)) {
-            cache.put(query, response, now, purpose == Purpose::Refresh);
+    fn keep(&self, asking: &Asking<'_>, response: &mut Response, now: Time, purpose: Purpose) {
+        let query = asking.query;
+        let Some(cache) = self.cache.as_ref().filter(|cache| cache.covers(query)) else {
+            return;
+        };
+        let refresh = purpose == Purpose::Refresh;
+        if let Stored::Kept { side, evicted } = cache.put(query, response, now, refresh) {
+            asking.counters.kept(side, evicted, cache.entries());
         }
     }
 
-    fn local(&self, query: &Query<'_>, now: Time) -> Step {
-        for plugin in &self.locals {
-            match plugin.answer(query, now) {
-                Step::Next => {}
-                done => return done,
-            }
-        }
-        Step::Next
+    fn local(&self, query: &Query<'_>, now: Time) -> Option<(&'static str, Step)> {
+        self.locals
+            .iter()
+            .map(|(name, plugin)| (*name, plugin.answer(query, now)))
+            .find(|(_, step)| *step != Step::Next)
     }
 
-    fn forwarder(&self, query: &Query<'_>) -> Option<(usize, &Forwarder)> {
-        let mut forwards = self.forwards.iter().enumerate();
-        forwards.find(|(_, forward)| forward.takes(query.key()))
+    fn forwarder(&self, query: &Query<'_>) -> Option<&Forwarder> {
+        self.forwards
+            .iter()
+            .find(|forward| forward.takes(query.key()))
     }
 
     fn verifies_stale(&self) -> bool {
         self.cache.as_ref().is_some_and(|cache| {
-            cache
-                .settings()
-                .serve_stale
-                .is_some_and(|stale| stale.verify)
+            let stale = cache.settings().serve_stale;
+            stale.is_some_and(|stale| stale.verify)
         })
     }
 
@@ -194,34 +301,30 @@ impl Site {
             )
     }
 
-    /// Asks upstream again; nobody waits.
-    fn refresh(
-        self: &Arc<Self>,
-        query: &Query<'_>,
-        transport: Transport,
-        runtime: &tokio::runtime::Handle,
-    ) {
-        drop(self.fly(query, transport, Purpose::Refresh, runtime));
-    }
-
     /// Joins whoever asks the same at this moment, or asks.
     fn fly(
         self: &Arc<Self>,
-        query: &Query<'_>,
-        transport: Transport,
+        asking: &Asking<'_>,
         purpose: Purpose,
-        runtime: &tokio::runtime::Handle,
     ) -> impl Future<Output = Arc<Outcome>> + use<> {
         let site = Arc::clone(self);
-        let message: Box<[u8]> = query.message().into();
+        let message: Box<[u8]> = asking.query.message().into();
+        let (client, runtime) = (*asking.client, asking.runtime.clone());
+        let counters = Arc::clone(asking.counters);
         let asked = async move {
-            match Query::read(&message) {
-                Ok(query) => site.ask(&query, transport, purpose).await,
-                Err(_) => Outcome::Failed(Rcode::SERVFAIL),
-            }
+            let Ok(query) = Query::read(&message) else {
+                return FAILED;
+            };
+            let asking = Asking {
+                query: &query,
+                client: &client,
+                counters: &counters,
+                runtime: &runtime,
+            };
+            site.ask(&asking, purpose).await
         };
-        self.flights
-            .join(self.flight_key(query, transport), runtime, asked)
+        let key = self.flight_key(asking.query, asking.client.transport);
+        self.flights.join(key, asking.runtime, asked)
     }
 
     /// Queries with the same key get the same answer.
@@ -236,37 +339,89 @@ impl Site {
         key.into_boxed_slice()
     }
 
-    async fn ask(&self, query: &Query<'_>, transport: Transport, purpose: Purpose) -> Outcome {
-        let Some((_, forwarder)) = self.forwarder(query) else {
-            return Outcome::Failed(Rcode::SERVFAIL);
+    async fn ask(&self, asking: &Asking<'_>, purpose: Purpose) -> Outcome {
+        let query = asking.query;
+        let Some(forwarder) = self.forwarder(query) else {
+            return FAILED;
         };
-        let transport = forwarder.transport(transport);
+        let transport = forwarder.transport(asking.client.transport);
         match forwarder.ask(query, transport, self.bufsize).await {
-            Ok(answer) => self.take(query, answer, purpose),
+            Ok(answer) => self.take(asking, answer, purpose),
             Err(error) => {
                 self.failed(query, error.rcode(), &error.to_string());
-                Outcome::Failed(ForwardError::rcode(&error))
+                Outcome::Failed {
+                    rcode: ForwardError::rcode(&error),
+                    written: false,
+                }
             }
         }
     }
 
-    fn take(&self, query: &Query<'_>, answer: Vec<u8>, purpose: Purpose) -> Outcome {
-        match Response::read(answer, query) {
+    fn take(&self, asking: &Asking<'_>, answer: Vec<u8>, purpose: Purpose) -> Outcome {
+        match Response::read(answer, asking.query) {
             Ok(mut response) => {
-                self.keep(query, &mut response, self.clock.now(), purpose);
+                self.keep(asking, &mut response, self.clock.now(), purpose);
                 Outcome::Answer(response.into_message())
             }
-            Err(ResponseError::Mismatch) => Outcome::Failed(Rcode::FORMERR),
+            Err(ResponseError::Mismatch) => {
+                asking.counters.dropped();
+                Outcome::Failed {
+                    rcode: Rcode::FORMERR,
+                    written: true,
+                }
+            }
             Err(error @ ResponseError::Malformed) => {
-                self.failed(query, Rcode::SERVFAIL, &error.to_string());
-                Outcome::Failed(Rcode::SERVFAIL)
+                self.failed(asking.query, Rcode::SERVFAIL, &error.to_string());
+                FAILED
             }
         }
     }
 
     fn failed(&self, query: &Query<'_>, rcode: Rcode, error: &str) {
         if self.errors {
-            self.report.failed(rcode, query, error);
+            let mut line = log::failure(rcode, query, error);
+            line.push('\n');
+            self.output.print(line.as_bytes());
         }
     }
+
+    /// Prints the `log` plugin's line.
+    pub(super) fn log(
+        &self,
+        classes: LogClasses,
+        query: &Query<'_>,
+        client: &Client,
+        done: Done,
+        took: Duration,
+        answer: &[u8],
+    ) {
+        thread_local! {
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        let wanted = match done.failed {
+            true => classes.error,
+            false => log::wanted(classes, answer),
+        };
+        if !wanted {
+            return;
+        }
+        let line = log::Line {
+            client: client.address,
+            transport: client.transport,
+            query,
+            answer: (!done.failed).then_some(answer),
+            took,
+        };
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            line.write(text);
+            self.output.print(text);
+        });
+    }
 }
+
+/// SERVFAIL for a plugin that failed.
+pub(super) const FAILED: Outcome = Outcome::Failed {
+    rcode: Rcode::SERVFAIL,
+    written: false,
+};

@@ -1,0 +1,43 @@
+//! The command line of the DNS server.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `dns`: cluster DNS, or the DNS cache of a node.
+#[derive(Debug, Args)]
+pub(crate) struct DnsArgs {
+    /// The Corefile
+    #[arg(long, value_name = "COREFILE")]
+    pub(crate) conf: PathBuf,
+
+    /// The cluster's records, JSON, read again when the file is replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubernetes: Option<PathBuf>,
+
+    /// Unix socket: take over from the process that offers its sockets there, then
+    /// offer them to the next
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) handover: Option<PathBuf>,
+
+    /// File descriptor that one byte is written to when all addresses are served
+    #[arg(long, value_name = "FD")]
+    pub(crate) ready_fd: Option<i32>,
+
+    /// UDP threads for each address; one per core unless given
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+
+    /// __PILLAR__CLUSTER__DNS__: the service in front of cluster DNS
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub(crate) upstream_service: Option<Vec<IpAddr>>,
+
+    /// __PILLAR__UPSTREAM__SERVERS__: addresses, or a file like /etc/resolv.conf
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub(crate) upstream_servers: Vec<String>,
+
+    /// __PILLAR__LOCAL__DNS__: the addresses that the cache listens on
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub(crate) local_ip: Vec<IpAddr>,
+}

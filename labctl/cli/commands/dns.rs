@@ -1,0 +1,44 @@
+//! `labctl dns`: the DNS server.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use lab_dns::corefile::Pillars;
+use lab_dns::log::Output;
+use lab_dns::metrics::Registry;
+use lab_dns::server::{self, Options, RunError};
+
+use super::node::inherited;
+use crate::args::DnsArgs;
+use crate::exit::{Exit, Failure};
+
+pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
+    let ready = args.ready_fd.map(inherited).transpose()?.map(File::from);
+    let version = env!("CARGO_PKG_VERSION");
+    let options = Options {
+        corefile: args.conf,
+        pillars: Pillars {
+            cluster_dns: args.upstream_service,
+            upstream_servers: args.upstream_servers,
+            local_dns: args.local_ip,
+        },
+        records: args.kubernetes,
+        handover: args.handover,
+        workers: args.workers.map(usize::from),
+        version: version.to_owned(),
+        metrics: Registry::new(version),
+        output: Arc::new(Output::stdout()),
+        serving: Box::new(move || {
+            if let Some(mut ready) = ready {
+                // Who asked may have gone.
+                let _ = ready.write_all(b"\n");
+            }
+        }),
+    };
+    match server::run(options) {
+        Ok(_) => Ok(Exit::Success),
+        Err(error @ RunError::Corefile(_)) => Err(Failure::new(Exit::InvalidFile, error)),
+        Err(error) => Err(Failure::new(Exit::LabFailed, error)),
+    }
+}

@@ -28,4 +28,5 @@ pub mod outside;
 pub mod process;
 pub mod server;
 mod services;
+mod sock_diag;
 pub mod sysctl;

@@ -9,6 +9,7 @@ use crate::iptables::IptablesError;
 use crate::namespace::NamespaceError;
 use crate::netlink::NetlinkError;
 use crate::process::SpawnError;
+use crate::sock_diag::SockDiagError;
 use crate::sysctl::SysctlError;
 
 /// What the agent failed to do.
@@ -88,6 +89,9 @@ pub enum AgentError {
     /// Interfaces, addresses, routes.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// Sockets of backends that are gone.
+    #[error(transparent)]
+    SockDiag(#[from] SockDiagError),
     /// Network namespaces.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),

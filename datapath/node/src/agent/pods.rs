@@ -76,6 +76,12 @@ impl Pods {
         running.netns().map(OwnedFd::as_fd)
     }
 
+    /// The network namespaces of the pods that have their own.
+    pub(super) fn all_netns(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let running = self.running.values();
+        running.filter_map(|running| running.netns().map(OwnedFd::as_fd))
+    }
+
     /// Cookies of the pods' network namespaces, by `namespace/name`.
     pub(super) fn netns_cookies(&self) -> Result<BTreeMap<String, u64>, AgentError> {
         let own = self.running.iter();

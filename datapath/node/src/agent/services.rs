@@ -2,19 +2,24 @@
 //! node's sockets.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd as _;
 
-use lab_datapath_common::service::Config;
+use lab_datapath_common::service::{Backend, Config};
 use lab_model::node_state::{NodeState, ServiceHandling};
+
+use nix::libc;
 
 use super::readiness::without;
 use super::{Agent, AgentError, NodeView};
 use crate::datapath::Datapath;
+use crate::namespace;
 use crate::netlink::Netlink;
 use crate::services::entries::Entries;
 use crate::services::frontends::frontends;
 use crate::services::ids::Ids;
 use crate::services::netns_cookie;
+use crate::sock_diag::SockDiag;
 
 impl Agent {
     /// Makes maps and sockets match the document. The programs go onto the sockets when
@@ -35,9 +40,37 @@ impl Agent {
         }
         let state = &without(state, &self.unready);
         let wanted = wanted(state, view, &cookies, &mut datapath.services.ids);
-        datapath.services.write(&wanted, config)?;
+        let gone = datapath.services.write(&wanted, config)?;
         if handling == ServiceHandling::Ebpf {
             datapath.attach_sockets(handling, &self.options.cgroup)?;
+            self.end_sockets_of(gone)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the connected UDP sockets that were sent to one of these backends in a
+    /// service's place. Nothing else would tell their owners, who would send to nobody
+    /// for ever (cilium#48096, #48244). Sockets that aren't connected choose anew with
+    /// the next packet, and those that asked for the pod itself got what they asked for:
+    /// both are left alone (cilium#48564). TCP notices by itself, as in Cilium.
+    fn end_sockets_of(&mut self, mut gone: Vec<Backend>) -> Result<(), AgentError> {
+        gone.retain(|backend| i32::from(backend.protocol) == libc::IPPROTO_UDP);
+        let Some(datapath) = self.datapath.as_ref().filter(|_| !gone.is_empty()) else {
+            return Ok(());
+        };
+        let node = namespace::current()?;
+        let pods = self.pods.all_netns();
+        for netns in std::iter::once(node.as_fd()).chain(pods) {
+            let mut diag = SockDiag::open_in(netns)?;
+            for socket in diag.connected_udp()? {
+                let is_peer = |backend: &&Backend| backend_address(backend) == socket.peer;
+                let Some(backend) = gone.iter().find(is_peer) else {
+                    continue;
+                };
+                if datapath.services.was_translated(socket.cookie, backend)? {
+                    diag.destroy(&socket)?;
+                }
+            }
         }
         Ok(())
     }
@@ -60,6 +93,10 @@ impl Agent {
         differences.extend(missing(datapath));
         Ok(differences)
     }
+}
+
+fn backend_address(backend: &Backend) -> SocketAddrV4 {
+    SocketAddrV4::new(backend.address.into(), backend.port.number())
 }
 
 fn missing(datapath: &mut Datapath) -> impl Iterator<Item = String> + use<> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::{Ebpf, Pod};
 use lab_datapath_common::maps;
 use lab_datapath_common::service::{
-    AffinityMatch, Backend, Config, ReverseNat, Service, ServiceKey, SkipKey,
+    AffinityMatch, Backend, Config, ReverseNat, ReverseSk, ReverseSkKey, Service, ServiceKey,
+    SkipKey,
 };
 
 use super::DatapathError;
@@ -23,6 +24,7 @@ pub(crate) struct ServiceTables {
     matches: HashMap<MapData, AffinityMatch, u8>,
     skips: HashMap<MapData, SkipKey, u8>,
     config: Array<MapData, Config>,
+    sockets: HashMap<MapData, ReverseSkKey, ReverseSk>,
     pub(crate) ids: Ids,
 }
 
@@ -36,6 +38,7 @@ impl ServiceTables {
             matches: typed(ebpf, maps::LB_AFFINITY_MATCH)?,
             skips: typed(ebpf, maps::SKIP_LB4)?,
             config: typed(ebpf, maps::LB_CONFIG)?,
+            sockets: typed(ebpf, maps::LB4_REVERSE_SK)?,
             ids: Ids::default(),
         };
         tables.ids = Ids::of(&tables.read()?);
@@ -75,6 +78,28 @@ impl ServiceTables {
             .iter()
             .filter(|(id, backend)| wanted.backends.get(*id) != Some(backend));
         Ok(gone.map(|(_, backend)| *backend).collect())
+    }
+
+    /// Whether the socket of that cookie was sent to `backend` in a service's place.
+    pub(crate) fn was_translated(
+        &self,
+        cookie: u64,
+        backend: &Backend,
+    ) -> Result<bool, DatapathError> {
+        let key = ReverseSkKey {
+            cookie,
+            address: backend.address,
+            port: backend.port,
+            padding: 0,
+        };
+        match self.sockets.get(&key, 0) {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(source) => Err(DatapathError::Map {
+                map: maps::LB4_REVERSE_SK,
+                source,
+            }),
+        }
     }
 
     fn configure(&mut self, config: Config) -> Result<(), DatapathError> {

@@ -1,6 +1,7 @@
 //! Services, as real sockets of pods and of the node see them.
 
 mod client;
+mod gone;
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};

@@ -243,6 +243,8 @@ fn within<T>(told: &Receiver<io::Result<T>>, time: Duration) -> Option<io::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
@@ -260,11 +262,16 @@ mod tests {
     #[test]
     fn an_interrupt_reaches_the_whole_group() {
         let mut command = Command::new("sh");
-        // The shell goes on when its child ends, as Vagrant's launcher does with Ruby.
+        // The shell goes on when its child ends, as Vagrant's launcher does with Ruby. That
+        // both are there, and the trap is set, is what the child's line says.
         command
-            .args(["-c", "trap : INT; sleep 600; exit 7"])
+            .args(["-c", "trap : INT; sh -c 'echo; exec sleep 600'; exit 7"])
+            .stdout(Stdio::piped())
             .process_group(0);
-        let child = command.spawn().expect("a shell");
+        let mut child = command.spawn().expect("a shell");
+        let mut line = [0];
+        let mut stdout = child.stdout.take().expect("piped");
+        stdout.read_exact(&mut line).expect("a line");
         let status = ended(child, &AtomicBool::new(true)).expect("its end");
         assert_eq!(status.code(), Some(7));
     }

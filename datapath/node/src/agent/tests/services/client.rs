@@ -77,7 +77,13 @@ fn perform(call: &str, to: SocketAddrV4) -> io::Result<String> {
         "tcp-mapped" => tcp(mapped),
         "udp" => udp(&UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, to.into()),
         "udp-mapped" => udp(&UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?, mapped),
-        "udp-connected" => udp_connected(to),
+        "udp-twice" => {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            udp(&socket, to.into())?;
+            udp(&socket, to.into())
+        }
+        "udp-connected" => udp_connected(to, 1),
+        "udp-connected-twice" => udp_connected(to, 2),
         "bind" => Ok(TcpListener::bind(to)?.local_addr()?.to_string()),
         _ => panic!("{call:?} is no call"),
     }
@@ -103,14 +109,17 @@ fn udp(socket: &UdpSocket, to: SocketAddr) -> io::Result<String> {
     ))
 }
 
-fn udp_connected(to: SocketAddrV4) -> io::Result<String> {
+fn udp_connected(to: SocketAddrV4, times: usize) -> io::Result<String> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(to)?;
     let peer = socket.peer_addr()?;
     let mut buffer = [0; 64];
-    socket.send(b"who")?;
-    let length = socket.recv(&mut buffer)?;
+    let mut length = 0;
+    for _ in 0..times {
+        socket.send(b"who")?;
+        length = socket.recv(&mut buffer)?;
+    }
     Ok(format!(
         "{peer} {}",
         String::from_utf8_lossy(&buffer[..length])

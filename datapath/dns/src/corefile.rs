@@ -56,7 +56,7 @@ fn parse_in(
     environment: Environment<'_>,
 ) -> Result<Config, CorefileError> {
     let tree = tree::read(file, text, pillars, environment).map_err(CorefileError::Faults)?;
-    let mut faults = Vec::new();
+    let mut faults = tree.faults.clone();
     let mut taken = Vec::new();
     let blocks = tree.blocks.iter();
     let blocks: Vec<_> = blocks
@@ -71,6 +71,8 @@ fn parse_in(
         faults.push(fault.help("write one, such as `.:53 { … }`"));
     }
     if !faults.is_empty() {
+        // In the order of the file, with those of imported files where they were found.
+        faults.sort_by_key(|fault| (fault.place.file.as_ref() != file, fault.place.line));
         return Err(CorefileError::Faults(faults));
     }
     Ok(Config {
@@ -82,7 +84,7 @@ fn parse_in(
 
 fn server_block(block: &Block, taken: &mut Vec<Taken>, faults: &mut Vec<Fault>) -> ServerBlock {
     let mut keys = Vec::new();
-    for token in &block.keys {
+    for token in block.keys.iter().filter(|token| !token.unfilled) {
         match keys::read(token) {
             Ok(read) => keys.extend(read.into_iter().map(|key| (token, key))),
             Err(fault) => faults.push(fault),

@@ -20,6 +20,8 @@ pub(super) struct Token {
     pub(super) literal: bool,
     /// Whether it stands for [`Pillars::upstream_servers`].
     pub(super) upstream: bool,
+    /// Whether it holds a placeholder that could not be filled, which was told.
+    pub(super) unfilled: bool,
 }
 
 impl Token {
@@ -32,32 +34,35 @@ impl Token {
 /// Value of an environment variable.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Splits `text` into words, variables and placeholders filled.
-///
-/// # Errors
-/// A quote that doesn't end; placeholders that cannot be filled.
+/// Splits `text` into words, variables and placeholders filled. What cannot be filled is
+/// among the words as it stands, and in `faults`, as is a quote that doesn't end.
 pub(super) fn tokens(
     file: &Arc<Path>,
     text: &str,
     pillars: &Pillars,
     environment: Environment<'_>,
-) -> Result<Vec<Token>, Vec<Fault>> {
-    let mut words = Vec::new();
-    let mut faults = Vec::new();
+    faults: &mut Vec<Fault>,
+) -> Vec<Token> {
+    let mut words: Vec<Token> = Vec::new();
+    let mut line_starts = false;
     for raw in Lexer::new(file, text) {
-        match raw {
-            Ok(token) => match pillars.fill(fill_variables(token, environment)) {
-                Ok(filled) => words.extend(filled),
-                Err(fault) => faults.push(fault),
-            },
-            Err(fault) => faults.push(fault),
+        let token = match raw {
+            Ok(token) => fill_variables(token, environment),
+            Err(fault) => {
+                faults.push(fault);
+                continue;
+            }
+        };
+        line_starts |= token.starts_line;
+        let (mut filled, unfilled) = pillars.fill(token);
+        faults.extend(unfilled);
+        // A line whose first word comes to nothing begins with its second.
+        if let Some(first) = filled.first_mut() {
+            first.starts_line = std::mem::take(&mut line_starts);
         }
+        words.extend(filled);
     }
-    if faults.is_empty() {
-        Ok(words)
-    } else {
-        Err(faults)
-    }
+    words
 }
 
 struct Lexer<'a> {
@@ -149,6 +154,7 @@ impl Iterator for Lexer<'_> {
             starts_line,
             literal,
             upstream: false,
+            unfilled: false,
         }))
     }
 }

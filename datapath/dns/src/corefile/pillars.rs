@@ -43,25 +43,28 @@ impl Pillars {
         text.replace(DNS_SERVER, "")
     }
 
-    /// The words that `token` comes to: itself, but for placeholders.
-    pub(super) fn fill(&self, token: Token) -> Result<Vec<Token>, Fault> {
+    /// The words that `token` comes to: itself, but for placeholders; and what is wrong
+    /// if one cannot be filled.
+    pub(super) fn fill(&self, mut token: Token) -> (Vec<Token>, Option<Fault>) {
         if !token.text.contains(ANY) {
-            return Ok(vec![token]);
+            return (vec![token], None);
         }
         let text = self.fill_text(&token.text);
         if let Some(at) = text.find(ANY) {
-            return Err(unfilled(&token, &text[at..]));
+            let fault = unfilled(&token, &text[at..]);
+            token.unfilled = true;
+            return (vec![token], Some(fault));
         }
         let custom = token.text.contains(UPSTREAM_SERVERS) && !self.upstream_servers.is_empty();
-        let words = text.split_whitespace().enumerate();
-        let words = words.map(|(index, word)| Token {
+        let words = text.split_whitespace().map(|word| Token {
             text: word.to_owned(),
             place: token.place.clone(),
-            starts_line: token.starts_line && index == 0,
+            starts_line: false,
             literal: true,
             upstream: custom,
+            unfilled: false,
         });
-        Ok(words.collect())
+        (words.collect(), None)
     }
 }
 

@@ -73,6 +73,9 @@ pub(super) fn read(directives: &[Directive], block: &mut ServerBlock, faults: &m
             continue;
         }
         seen.push(directive);
+        if directive.unfilled() {
+            continue;
+        }
         if let Err(fault) = plugin(directive, block) {
             faults.push(fault);
         }

@@ -36,11 +36,22 @@ pub(super) struct Line {
     pub(super) args: Vec<Token>,
 }
 
+impl Directive {
+    /// Whether one of its words has a placeholder that could not be filled, so that there
+    /// is no more to be said of it.
+    pub(super) fn unfilled(&self) -> bool {
+        let mut lines = self.options.iter().chain([&self.head]);
+        lines.any(|line| line.name.unfilled || line.args.iter().any(|arg| arg.unfilled))
+    }
+}
+
 /// All that was read, of all files.
 pub(super) struct Tree {
     pub(super) blocks: Vec<Block>,
     /// Text of the imported files, in order.
     pub(super) imported: Vec<String>,
+    /// What is wrong with words.
+    pub(super) faults: Vec<Fault>,
 }
 
 /// Reads the blocks of `text`.
@@ -53,7 +64,8 @@ pub(super) fn read(
     pillars: &Pillars,
     environment: Environment<'_>,
 ) -> Result<Tree, Vec<Fault>> {
-    let mut words = tokens(&Arc::from(file), text, pillars, environment)?;
+    let mut faults = Vec::new();
+    let mut words = tokens(&Arc::from(file), text, pillars, environment, &mut faults);
     words.reverse();
     let mut parser = Parser {
         pillars,
@@ -63,15 +75,16 @@ pub(super) fn read(
         snippets: HashMap::new(),
         imports: 0,
         imported: Vec::new(),
+        faults,
     };
-    let mut blocks = Vec::new();
-    while parser.peek()?.is_some() {
-        blocks.extend(parser.block()?);
+    match parser.blocks() {
+        Ok(blocks) => Ok(Tree {
+            blocks,
+            imported: parser.imported,
+            faults: parser.faults,
+        }),
+        Err(faults) => Err([parser.faults, faults].concat()),
     }
-    Ok(Tree {
-        blocks,
-        imported: parser.imported,
-    })
 }
 
 struct Parser<'a> {
@@ -83,9 +96,19 @@ struct Parser<'a> {
     snippets: HashMap<String, Vec<Token>>,
     imports: u32,
     imported: Vec<String>,
+    /// Of words; the blocks can be told apart all the same.
+    faults: Vec<Fault>,
 }
 
 impl Parser<'_> {
+    fn blocks(&mut self) -> Result<Vec<Block>, Vec<Fault>> {
+        let mut blocks = Vec::new();
+        while self.peek()?.is_some() {
+            blocks.extend(self.block()?);
+        }
+        Ok(blocks)
+    }
+
     /// The next word, which is no import.
     fn peek(&mut self) -> Result<Option<&Token>, Vec<Fault>> {
         while let Some(next) = self.pending.last() {
@@ -285,8 +308,8 @@ impl Parser<'_> {
                 Fault::new(place, what).help("name a file, or a snippet that stands above")
             })?;
             let file: Arc<Path> = Arc::from(file);
-            let read = tokens(&file, &text, self.pillars, self.environment);
-            words.extend(read.map_err(|mut faults| faults.remove(0))?);
+            let faults = &mut self.faults;
+            words.extend(tokens(&file, &text, self.pillars, self.environment, faults));
             self.imported.push(text);
         }
         Ok(words)

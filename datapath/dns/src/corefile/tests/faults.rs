@@ -184,10 +184,13 @@ fn faults_are_told_with_their_line_and_a_way_out() {
 
 #[test]
 fn all_faults_come_at_once() {
-    let error = read(". {\n cache 0\n nope\n forward .\n}\n. {\n}").unwrap_err();
+    let error = read(
+        ". {\n cache 0\n nope\n forward . __PILLAR__X__ {\n max_fails 1\n}\n forward .\n}\n. {\n}",
+    )
+    .unwrap_err();
     let CorefileError::Faults(faults) = error else {
         panic!("{error}")
     };
     let lines: Vec<_> = faults.iter().map(|fault| fault.place.line).collect();
-    assert_eq!(lines, [2, 3, 4, 6]);
+    assert_eq!(lines, [2, 3, 4, 7, 9]);
 }

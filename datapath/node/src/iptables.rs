@@ -14,7 +14,7 @@ mod ruleset;
 use lab_model::node_state::{DatapathSettings, Masquerade, NodeState, ServiceHandling};
 
 pub use restore::IptablesError;
-pub(crate) use restore::{Iptables, remove};
+pub(crate) use restore::{Iptables, remove, restore_text, saved_text};
 use ruleset::Ruleset;
 
 use crate::agent::NodeView;

@@ -22,6 +22,7 @@ mod l2;
 pub mod machine;
 pub mod namespace;
 pub mod netlink;
+pub mod node_cache;
 pub mod node_mounts;
 pub mod node_network;
 pub mod outside;

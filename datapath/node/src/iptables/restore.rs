@@ -62,7 +62,7 @@ impl Iptables {
             read => read?,
         };
         if !(wanted.is_empty() && there.is_empty()) {
-            write(&restore_input(&wanted, &there))?;
+            restore_text(&restore_input(&wanted, &there))?;
         }
         let saved = if wanted.is_empty() {
             Saved::default()
@@ -94,6 +94,14 @@ pub(crate) fn remove() -> Result<(), IptablesError> {
 }
 
 fn read() -> Result<Saved, IptablesError> {
+    Ok(Saved::parse(&saved_text()?))
+}
+
+/// What `iptables-save` prints.
+///
+/// # Errors
+/// When it does not run, or complains.
+pub(crate) fn saved_text() -> Result<String, IptablesError> {
     const COMMAND: &str = "iptables-save";
     let output = Command::new(COMMAND)
         .stdin(Stdio::null())
@@ -105,10 +113,14 @@ fn read() -> Result<Saved, IptablesError> {
     if !output.status.success() {
         return Err(refused(COMMAND, &output.stderr));
     }
-    Ok(Saved::parse(&String::from_utf8_lossy(&output.stdout)))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn write(input: &str) -> Result<(), IptablesError> {
+/// Has `iptables-restore` add to the rules that are there, as one transaction.
+///
+/// # Errors
+/// When it does not run, or complains: the rules are what they were then.
+pub(crate) fn restore_text(input: &str) -> Result<(), IptablesError> {
     const COMMAND: &str = "iptables-restore";
     let run = |source| IptablesError::Run {
         command: COMMAND,

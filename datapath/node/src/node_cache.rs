@@ -10,6 +10,7 @@ mod rules;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use lab_dns::metrics::SetupError;
 use lab_model::node_state::NodeCache;
 
 use crate::iptables::{IptablesError, restore_text, saved_text};
@@ -51,18 +52,18 @@ pub enum NodeCacheError {
 }
 
 impl NodeCacheError {
-    /// The label `errortype` of `coredns_nodecache_setup_errors_total`.
+    /// How `coredns_nodecache_setup_errors_total` counts it.
     #[must_use]
-    pub fn error_type(&self) -> &'static str {
+    pub fn counted_as(&self) -> SetupError {
         match self {
-            Self::AddInterface { .. } => "interface_add",
-            Self::CheckInterface { .. } => "interface_check",
+            Self::AddInterface { .. } => SetupError::InterfaceAdd,
+            Self::CheckInterface { .. } => SetupError::InterfaceCheck,
             Self::Iptables(IptablesError::Refused { complaint, .. })
                 if complaint.contains("xtables lock") =>
             {
-                "iptables_lock"
+                SetupError::IptablesLock
             }
-            Self::Iptables(_) => "iptables",
+            Self::Iptables(_) => SetupError::Iptables,
         }
     }
 }

@@ -183,6 +183,7 @@ impl Pods {
                 network::delete_link(netlink, &pod.interface)?;
                 namespace::delete(&pod::netns_path(&self.places.netns, pod))?;
             }
+            pod.leave_network();
             log::info(format_args!("pod {} ended", pod.key()));
         }
         files::remove(&self.places.folder.join(name))
@@ -284,6 +285,13 @@ impl Pods {
             let netns = running.network.as_ref().map(|(netns, _)| netns);
             if !running.workload.runs() {
                 workload::start(&self.places, &running.pod, netns, &mut running.workload)?;
+            } else if pod.workload().serves_dns() && running.workload.is_of_another_version() {
+                workload::start_successor(
+                    &self.places,
+                    &running.pod,
+                    netns,
+                    &mut running.workload,
+                )?;
             }
         }
         let deadline = Instant::now() + READY;
@@ -304,6 +312,10 @@ impl Pods {
                 }
             }
             running.workload.look(key, now);
+            if running.workload.rests(now) {
+                // Nobody would answer at the addresses that are the cache's.
+                running.pod.leave_network();
+            }
             if running.workload.is_due(now) {
                 let netns = running.network.as_ref().map(|(netns, _)| netns);
                 let pod = &running.pod;

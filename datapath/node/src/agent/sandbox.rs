@@ -3,7 +3,8 @@
 use lab_model::node_state::{HostPod, NodeState, Pod, Workload};
 use serde::{Deserialize, Serialize};
 
-use super::pod;
+use super::{log, pod};
+use crate::node_cache::LocalNetwork;
 
 /// A pod as the agent keeps and starts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,18 @@ impl Sandbox {
             (Self::Own(old), Self::Own(new)) => pod::is_another(old, new),
             (Self::Host(old), Self::Host(new)) => old.workload != new.workload,
             _ => true,
+        }
+    }
+
+    /// Takes away what a cache has made of its node's network, however it ended.
+    pub(super) fn leave_network(&self) {
+        let (Self::Host(_), Workload::NodeCache(cache)) = (self, self.workload()) else {
+            return;
+        };
+        if !cache.skip_teardown
+            && let Err(error) = LocalNetwork::of(cache).remove()
+        {
+            log::warn(format_args!("failed to {error}"));
         }
     }
 }

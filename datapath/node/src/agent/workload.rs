@@ -2,6 +2,7 @@
 //! when it ends, and taken over from an agent that ended before it.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -80,6 +81,7 @@ pub(super) struct Workload {
     started: u64,
     since: Option<Instant>,
     due: Option<Instant>,
+    just_ended: bool,
     message: Option<String>,
 }
 
@@ -127,6 +129,19 @@ impl Workload {
                 .process
                 .as_ref()
                 .is_some_and(|process| matches!(process.readiness, Readiness::Ready))
+    }
+
+    /// Whether the process executes another file than this agent does: it was started
+    /// by an agent of another version.
+    pub(super) fn is_of_another_version(&self) -> bool {
+        let file = |pid: &str| {
+            let path = Path::new("/proc").join(pid).join("exe");
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        let own = file("self");
+        let theirs = self.pid().and_then(|pid| file(&pid.to_string()));
+        own.is_some() && theirs.is_some() && own != theirs && self.successor.is_none()
     }
 
     pub(super) fn restarts(&self) -> u32 {
@@ -206,6 +221,7 @@ impl Workload {
         let status = self.reap();
         log::warn(format_args!("the workload of {key} ended{status}"));
         self.failed(format!("the workload ended{status}"), now);
+        self.just_ended = true;
     }
 
     /// Notes that it does not run, and when to try again.
@@ -229,6 +245,11 @@ impl Workload {
             Some(Ok(status)) => format!(" with {status}"),
             _ => String::new(),
         }
+    }
+
+    /// Whether it has just ended, and is not to start again at once.
+    pub(super) fn rests(&mut self, now: Instant) -> bool {
+        std::mem::take(&mut self.just_ended) && !self.is_due(now)
     }
 
     /// When to start it again.

@@ -2,6 +2,7 @@
 
 mod dns;
 mod machines;
+mod rollout;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use machines::{
     AgentArgs, CpArgs, ImageBuildArgs, ImageCommand, ImageImportArgs, NodeArgs, NodeCommand,
     NodeServer, ProviderArgs, SshArgs,
 };
+pub(crate) use rollout::{RestartArgs, RolloutCommand, Workloads};
 
 /// Kubernetes networking labs from one YAML file, with checks that judge packet captures.
 #[derive(Debug, Parser)]
@@ -186,6 +188,17 @@ Examples:
   labctl logs k8s-ctr
   labctl logs curl-pod")]
     Logs(LogsArgs),
+
+    /// Start the pods of a Deployment or DaemonSet anew
+    #[command(subcommand)]
+    #[command(after_help = "\
+Examples:
+  labctl rollout restart ds node-local-dns -n kube-system
+  labctl rollout restart deploy/coredns -n kube-system
+  labctl rollout restart pod curl-pod
+
+DNS servers hand their sockets over to the next one, so that no query is lost.")]
+    Rollout(RolloutCommand),
 
     /// Write the completion script of a shell
     #[command(after_help = "\

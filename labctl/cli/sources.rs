@@ -117,12 +117,16 @@ fn files<'a, T>(
 fn read_zones(nodes: &At<'_>, lab: &mut Lab, faults: &mut Diagnostics) {
     for node in &mut lab.nodes {
         let Some(zone) = &mut node.zone else { continue };
+        let at = nodes.key(&node.name).key("zone");
         match fs::read_to_string(&zone.path) {
-            Ok(text) => zone.text = text,
-            Err(error) => {
-                let at = nodes.key(&node.name).key("zone");
-                faults.push(unreadable(&at, &zone.path, &error));
+            Ok(text) => {
+                let shown = zone.path.to_string_lossy();
+                if let Err(fault) = lab_dns::zone::Plugin::parse(&shown, &text, true) {
+                    faults.push(at.fault(fault.to_string()));
+                }
+                zone.text = text;
             }
+            Err(error) => faults.push(unreadable(&at, &zone.path, &error)),
         }
     }
 }

@@ -6,6 +6,7 @@ mod response;
 mod walk;
 mod zone;
 
+pub use domain::base::iana::Rcode;
 pub use query::{Edns, NameKey, Query, QueryError};
 pub use reply::{Limits, fit, rcode_reply, refusal};
 pub use response::{Kind, Response, ResponseError, Section};

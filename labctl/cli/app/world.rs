@@ -1,6 +1,8 @@
 //! The outside of a lab: every node reaches it from the same address, as from
 //! behind VirtualBox's NAT, and here it tells them apart.
 
+mod dns;
+
 use std::fs;
 use std::path::Path;
 
@@ -10,13 +12,17 @@ use lab_node::outside::Outside;
 
 use super::{World, listen, whoami};
 
-/// Translates the links' addresses, then serves HTTP; on SIGHUP reads the links
-/// again and changes what differs.
+/// Translates the links' addresses, then serves DNS if it has a zone, and HTTP; on SIGHUP
+/// reads the links again and changes what differs.
 pub(super) fn serve(world: &World) -> anyhow::Result<()> {
     let mut outside = Outside::load()?;
-    outside.set_links(&links(&world.config)?)?;
+    let (first, zone) = service(&world.config)?;
+    outside.set_links(&first)?;
+    if let Some(zone) = zone {
+        dns::serve(&zone)?;
+    }
     let on_hangup = || {
-        let changed = links(&world.config).and_then(|links| Ok(outside.set_links(&links)?));
+        let changed = service(&world.config).and_then(|(links, _)| Ok(outside.set_links(&links)?));
         match changed {
             Ok(()) => eprintln!("links are as {} says", world.config.display()),
             Err(error) => eprintln!("failed to change links: {error:#}"),
@@ -25,11 +31,12 @@ pub(super) fn serve(world: &World) -> anyhow::Result<()> {
     listen::serve(world.listen, whoami::answer, on_hangup)
 }
 
-fn links(config: &Path) -> anyhow::Result<Vec<OutsideLink>> {
+/// Links, and the text of the zone file.
+fn service(config: &Path) -> anyhow::Result<(Vec<OutsideLink>, Option<String>)> {
     let read = || format!("failed to read {}", config.display());
     let text = fs::read_to_string(config).with_context(read)?;
     match serde_json::from_str(&text).with_context(read)? {
-        Service::World { links, .. } => Ok(links),
+        Service::World { links, zone } => Ok((links, zone)),
         Service::Http { .. } => {
             anyhow::bail!(
                 "failed to read {}: it is about an HTTP server",
@@ -46,7 +53,7 @@ mod tests {
     fn links_of(text: &str) -> anyhow::Result<Vec<OutsideLink>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
-        links(file.path())
+        service(file.path()).map(|(links, _)| links)
     }
 
     #[test]

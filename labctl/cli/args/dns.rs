@@ -40,4 +40,32 @@ pub(crate) struct DnsArgs {
     /// __PILLAR__LOCAL__DNS__: the addresses that the cache listens on
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) local_ip: Vec<IpAddr>,
+
+    #[command(flatten)]
+    pub(crate) node_cache: NodeCacheArgs,
+}
+
+/// What node-cache does to its node beside answering.
+#[derive(Debug, Args)]
+pub(crate) struct NodeCacheArgs {
+    /// Make an interface of that name with the local addresses
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) setup_interface: Option<String>,
+
+    /// Have iptables keep what goes to the local addresses out of conntrack
+    #[arg(long)]
+    pub(crate) setup_iptables: bool,
+
+    /// Leave interface and rules there in the end
+    #[arg(long)]
+    pub(crate) skip_teardown: bool,
+
+    /// Port of health checks that the rules let through
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) health_port: u16,
+
+    /// Seconds between looks at interface and rules
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sync_interval: u32,
 }

@@ -160,6 +160,12 @@ pub(crate) enum NodeCommand {
         /// Which
         server: NodeServer,
     },
+    /// Have this node's agent start the workloads of pods anew
+    Restart {
+        /// NAMESPACE/NAME of each
+        #[arg(required = true)]
+        pods: Vec<String>,
+    },
     /// Remove everything of labctl from this machine
     Release {
         /// Whosever lab it carries

@@ -1,5 +1,7 @@
 //! `labctl dns`: the DNS server.
 
+mod node_cache;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -7,7 +9,9 @@ use std::sync::Arc;
 use lab_dns::corefile::Pillars;
 use lab_dns::log::Output;
 use lab_dns::metrics::Registry;
-use lab_dns::server::{self, Options, RunError};
+use lab_dns::server::{self, Ended, Options, RunError};
+
+use node_cache::Keeper;
 
 use super::node::inherited;
 use crate::args::DnsArgs;
@@ -16,6 +20,12 @@ use crate::exit::{Exit, Failure};
 pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
     let ready = args.ready_fd.map(inherited).transpose()?.map(File::from);
     let version = env!("CARGO_PKG_VERSION");
+    let metrics = Registry::new(version);
+    let keeper = Keeper::new(&args, &metrics).map(Arc::new);
+    if let Some(keeper) = &keeper {
+        keeper.set_interface_up();
+    }
+    let on_node = keeper.clone();
     let options = Options {
         corefile: args.conf,
         pillars: Pillars {
@@ -27,16 +37,23 @@ pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
         handover: args.handover,
         workers: args.workers.map(usize::from),
         version: version.to_owned(),
-        metrics: Registry::new(version),
+        metrics,
         output: Arc::new(Output::stdout()),
         serving: Box::new(move || {
+            if let Some(keeper) = on_node {
+                keeper.keep();
+            }
             if let Some(mut ready) = ready {
                 // Who asked may have gone.
                 let _ = ready.write_all(b"\n");
             }
         }),
     };
-    match server::run(options) {
+    let ended = server::run(options);
+    if let (Some(keeper), false) = (keeper, matches!(ended, Ok(Ended::Relieved))) {
+        keeper.tear_down();
+    }
+    match ended {
         Ok(_) => Ok(Exit::Success),
         Err(error @ RunError::Corefile(_)) => Err(Failure::new(Exit::InvalidFile, error)),
         Err(error) => Err(Failure::new(Exit::LabFailed, error)),

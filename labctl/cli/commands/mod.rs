@@ -15,6 +15,7 @@ mod inspect;
 mod logs;
 mod node;
 mod plan;
+mod rollout;
 mod ssh;
 mod status;
 mod up;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Image(command) => image::run(command, quiet),
         Command::Observe(args) => hubble::observe(*args),
         Command::Logs(args) => logs::run(&args),
+        Command::Rollout(command) => rollout::run(&command, quiet),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { folder } => generate::man(&folder),
         Command::Node(args) => node::run(args),

@@ -8,11 +8,15 @@ use std::path::Path;
 use std::process::Command;
 
 use lab_node::agent::{self, AgentOptions};
+use lab_node::api::{Client, SOCKET};
 use lab_node::machine::{self, Machine, MachineError, Server, run::Leashed};
 use lab_node::process::SpawnError;
 
 use crate::args::{AgentArgs, NodeArgs, NodeCommand, NodeServer};
 use crate::exit::{Exit, Failure, OrExit};
+
+/// Where a node finds what its agent has.
+const AGENT_FOLDER: &str = "/run/labctl";
 
 pub(crate) fn run(args: NodeArgs) -> Result<Exit, Failure> {
     let Some(command) = args.command else {
@@ -35,6 +39,11 @@ pub(crate) fn run(args: NodeArgs) -> Result<Exit, Failure> {
                 NodeServer::Serve => Server::Serve,
             };
             this_machine()?.start(server).or_exit(Exit::LabFailed)?;
+        }
+        NodeCommand::Restart { pods } => {
+            let socket = Path::new(AGENT_FOLDER).join(SOCKET);
+            let restarted = Client::connect(&socket).and_then(|mut agent| agent.restart(pods));
+            restarted.or_exit(Exit::LabFailed)?;
         }
         NodeCommand::Release { .. } => machine::release(None).or_exit(Exit::LabFailed)?,
         NodeCommand::Run {

@@ -51,12 +51,16 @@ impl Target {
 
 /// The pods of a node's state.
 pub(crate) fn pods(node: &str, state: &NodeState) -> Vec<Target> {
-    let pod = |pod: &lab_model::node_state::Pod| Target::Pod {
-        node: node.to_owned(),
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-    };
-    state.pods.iter().map(pod).collect()
+    let own = state.pods.iter().map(|pod| (&pod.namespace, &pod.name));
+    let host = state.host_pods.iter();
+    let host = host.map(|pod| (&pod.namespace, &pod.name));
+    own.chain(host)
+        .map(|(namespace, name)| Target::Pod {
+            node: node.to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        })
+        .collect()
 }
 
 /// The one of `targets` that `asked` is about.

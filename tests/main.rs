@@ -9,6 +9,7 @@ mod announcements;
 mod check;
 mod command_line;
 mod differential;
+mod dns;
 mod exec;
 mod host;
 mod interrupt;

@@ -8,7 +8,7 @@ mod as_root {
     fn the_study_lab_comes_up_as_the_student_knows_it() {
         let lab = Lab::study();
         lab.up()
-            .prints(&format!("lab {} is up: 5 nodes, 4 pods, ", lab.name));
+            .prints(&format!("lab {} is up: 5 nodes, 6 pods, ", lab.name));
         let addresses = lab.exec("k8s-ctr", &["ip", "-br", "-4", "addr"]).exits(0);
         for line in [
             "eth0",

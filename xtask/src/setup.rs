@@ -42,6 +42,10 @@ const PACKAGES: &[Package] = &[
         why: "curl probes",
     },
     Package {
+        names: &["bind9-dnsutils"],
+        why: "dig and nslookup, in pods and in checks of names",
+    },
+    Package {
         names: &["tshark"],
         why: "tests hold the packet filter against it",
     },

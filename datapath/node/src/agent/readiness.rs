@@ -47,3 +47,39 @@ pub(super) fn without(state: &NodeState, unready: &BTreeSet<String>) -> NodeStat
     }
     state
 }
+
+#[cfg(test)]
+mod tests {
+    use lab_model::node_state::{LocalRedirect, Protocol, RedirectFrontend};
+
+    use super::*;
+    use crate::agent::tests::document;
+
+    #[test]
+    fn a_redirect_to_a_pod_that_is_not_ready_leads_nowhere() {
+        let mut state = document("k8s-ctr", 0);
+        let backend = |pod: &str| Backend {
+            pod: pod.to_owned(),
+            node: "k8s-ctr".to_owned(),
+            address: [10, 244, 0, 9].into(),
+            port: 53,
+        };
+        state.redirects = vec![LocalRedirect {
+            namespace: "kube-system".to_owned(),
+            name: "nodelocaldns".to_owned(),
+            skip_redirect_from_backend: false,
+            frontends: vec![RedirectFrontend {
+                service: Some("kube-system/kube-dns".to_owned()),
+                address: [10, 96, 0, 10].into(),
+                port: 53,
+                protocol: Protocol::Udp,
+                backends: vec![backend("kube-system/cache"), backend("kube-system/other")],
+            }],
+        }];
+        assert_eq!(without(&state, &BTreeSet::new()), state);
+        let unready = BTreeSet::from(["kube-system/cache".to_owned()]);
+        let left = without(&state, &unready);
+        let frontend = &left.redirects[0].frontends[0];
+        assert_eq!(frontend.backends, [backend("kube-system/other")]);
+    }
+}

@@ -138,6 +138,7 @@ impl Service {
     ) -> Result<Self, ServiceError> {
         let mut routes = Vec::new();
         around.local.registry.enable(Counters::plugins(&config));
+        around.local.registry.running(&config.digest);
         for block in config.blocks {
             let binds = match &*block.bind {
                 [] => vec![None],

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Copies at most. Threads beyond share them, which is slower and as right.
 const MAX_SHARDS: usize = 16;
 
+/// Threads that count, for each core: readers of two addresses, and of the runtime.
+const THREADS_PER_CORE: usize = 3;
+
 static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -36,7 +39,8 @@ pub struct Sharded<T> {
 impl<T: Default> Default for Sharded<T> {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = threads.next_power_of_two().min(MAX_SHARDS);
+        let count = (threads * THREADS_PER_CORE).next_power_of_two();
+        let count = count.min(MAX_SHARDS);
         let shards = std::iter::repeat_with(Padded::default).take(count);
         Self {
             shards: shards.collect(),

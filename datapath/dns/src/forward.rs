@@ -165,12 +165,15 @@ impl Forwarder {
         let mut last = None;
         let mut down = 0;
         for turn in 0.. {
-            if turn > 0 && turn % order.len() == 0 {
-                down = 0;
-                tokio::time::sleep(AGAIN_AFTER).await;
-            }
-            if Instant::now() >= deadline {
+            let again = turn > 0 && turn % order.len() == 0;
+            let pause = if again { AGAIN_AFTER } else { Duration::ZERO };
+            // A client that waits 5 seconds is told in time.
+            if Instant::now() + pause >= deadline {
                 break;
+            }
+            if again {
+                down = 0;
+                tokio::time::sleep(pause).await;
             }
             let mut upstream = &self.upstreams[order[turn % order.len()]];
             if upstream.is_down() {

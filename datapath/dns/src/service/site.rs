@@ -266,6 +266,10 @@ impl Site {
         let Some(cache) = self.cache.as_ref().filter(|cache| cache.covers(query)) else {
             return;
         };
+        // An expired answer that is served in its stead would go.
+        if self.unverified(response.message()) && cache.get(query, now, &mut Vec::new()).is_some() {
+            return;
+        }
         let refresh = purpose == Purpose::Refresh;
         if let Stored::Kept { side, evicted } = cache.put(query, response, now, refresh) {
             asking.counters.kept(side, evicted, cache.entries());

@@ -5,6 +5,7 @@
 //! `unbound.md` lists.
 
 mod message;
+mod ours;
 mod rpl;
 mod runner;
 mod script;
@@ -28,6 +29,34 @@ fn scenarios() -> Vec<Scenario> {
     paths.sort();
     let read = |path: &PathBuf| rpl::read(path).unwrap_or_else(|error| panic!("{error:#}"));
     paths.iter().map(read).collect()
+}
+
+#[test]
+fn ours_is_as_the_scenarios_have_it() {
+    let scenarios = scenarios();
+    let mut faults = String::new();
+    for scenario in &scenarios {
+        let differences =
+            ours::play(scenario).unwrap_or_else(|error| panic!("{}: {error:#}", scenario.name));
+        for difference in differences {
+            faults += &format!("\n{}: {difference:?}", scenario.name);
+        }
+    }
+    assert!(faults.is_empty(), "of {}:{faults}", scenarios.len());
+}
+
+/// Cases of the reference, 1 to 30: each has a scenario.
+#[test]
+fn no_case_is_left_out() {
+    let names: Vec<String> = scenarios()
+        .into_iter()
+        .map(|scenario| scenario.name)
+        .collect();
+    for case in 1..=30 {
+        let prefix = format!("{case:02}_");
+        let there = names.iter().any(|name| name.starts_with(&prefix));
+        assert!(there, "case {case} has no scenario");
+    }
 }
 
 mod as_root {

@@ -39,7 +39,7 @@
 //! `CHECK_METRIC name n` (the sum over its labels). An upstream's entry that does
 //! not match is passed over; a query that no entry matches is a fault of the test, a
 //! health probe that none matches goes unanswered. `CHECK_ANSWER` takes answers in
-//! the order in which they come.
+//! the order in which they come; `CHECK_ANSWER TO n` that to the query of step n.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -58,7 +58,6 @@ use crate::message::{self, Edns, Message};
 pub(crate) struct Scenario {
     /// Name of the file, without its ending.
     pub(crate) name: String,
-    #[expect(dead_code, reason = "a peer has a configuration of its own")]
     pub(crate) corefile: String,
     /// Further files of the configuration.
     pub(crate) files: BTreeMap<String, String>,
@@ -105,6 +104,8 @@ pub(crate) enum Action {
         entry: Entry,
     },
     CheckAnswer {
+        /// The step of the query; none for whichever is answered first.
+        to: Option<u32>,
         within: Option<Duration>,
         entry: Entry,
     },
@@ -241,10 +242,17 @@ fn action(words: &[&str], lines: &mut Lines<'_>) -> Result<Action> {
             entry: expect_entry()?,
         },
         ["CHECK_ANSWER"] => Action::CheckAnswer {
+            to: None,
+            within: None,
+            entry: expect_entry()?,
+        },
+        ["CHECK_ANSWER", "TO", step] => Action::CheckAnswer {
+            to: Some(step.parse()?),
             within: None,
             entry: expect_entry()?,
         },
         ["CHECK_ANSWER", "WITHIN", time] => Action::CheckAnswer {
+            to: None,
             within: Some(seconds(time)?),
             entry: expect_entry()?,
         },

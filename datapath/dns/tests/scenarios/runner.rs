@@ -36,6 +36,12 @@ pub(crate) struct Answer {
     pub(crate) took: Duration,
 }
 
+impl Answer {
+    fn id(&self) -> Option<u16> {
+        Some(u16::from_be_bytes(*self.octets.first_chunk()?))
+    }
+}
+
 /// What is not as the scenario has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Difference {
@@ -56,6 +62,7 @@ pub(crate) async fn play<S: Server>(
         script,
         server,
         awaited: BTreeSet::new(),
+        early: Vec::new(),
     };
     for step in &scenario.steps {
         script.set_step(step.number);
@@ -76,18 +83,20 @@ struct Player<'a, S> {
     script: &'a Script,
     server: &'a mut S,
     awaited: BTreeSet<u16>,
+    /// Answers that came before the one that was looked for.
+    early: Vec<Answer>,
 }
 
 impl<S: Server> Player<'_, S> {
     async fn take(&mut self, number: u32, action: &Action) -> Vec<(&'static str, String)> {
         match action {
             Action::Query { tcp, entry } => {
-                let id = u16::try_from(number).expect("steps are few").swap_bytes() | 1;
-                self.awaited.insert(id);
-                self.server.send(*tcp, entry.message.compose(id, None));
+                self.awaited.insert(id_of(number));
+                let query = entry.message.compose(id_of(number), None);
+                self.server.send(*tcp, query);
                 Vec::new()
             }
-            Action::CheckAnswer { within, entry } => match self.answer().await {
+            Action::CheckAnswer { to, within, entry } => match self.answer(to.map(id_of)).await {
                 None => vec![("silence", "no answer".to_owned())],
                 Some(answer) => {
                     let mut found = compare(entry, &answer.octets, S::SLACK);
@@ -112,20 +121,30 @@ impl<S: Server> Player<'_, S> {
         }
     }
 
-    /// The next answer to a query that is not given up. When none comes, all are.
-    async fn answer(&mut self) -> Option<Answer> {
+    /// The answer to the query with this ID, or the next to any that is not given up. When
+    /// none comes, all are.
+    async fn answer(&mut self, to: Option<u16>) -> Option<Answer> {
+        let fits = |answer: &Answer| to.is_none_or(|to| answer.id() == Some(to));
+        if let Some(at) = self.early.iter().position(fits) {
+            return Some(self.early.remove(at));
+        }
         while let Some(answer) = self.server.answer().await {
-            let id = answer
-                .octets
-                .get(..2)
-                .map(|id| u16::from_be_bytes([id[0], id[1]]));
-            if id.is_some_and(|id| self.awaited.remove(&id)) {
+            if !answer.id().is_some_and(|id| self.awaited.remove(&id)) {
+                continue;
+            }
+            if fits(&answer) {
                 return Some(answer);
             }
+            self.early.push(answer);
         }
         self.awaited.clear();
         None
     }
+}
+
+/// The ID of a step's query: unlike those of its neighbours.
+fn id_of(step: u32) -> u16 {
+    u16::try_from(step).expect("steps are few").swap_bytes() | 1
 }
 
 fn differ<T: PartialEq + std::fmt::Debug>(

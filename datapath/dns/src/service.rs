@@ -180,22 +180,37 @@ impl Service {
     /// Answers what is at hand, into `out`, which keeps its memory. An answer from
     /// the cache is made without allocation.
     pub fn answer(&self, message: &[u8], client: &Client, out: &mut Vec<u8>) -> Answer {
+        self.answer_at(self.clock.now(), message, client, out).0
+    }
+
+    /// The time by the service's clock.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The same for a query that came at `now`, and the time after that, if it was
+    /// looked at: of queries that came together each begins when the one before ends.
+    pub(crate) fn answer_at(
+        &self,
+        now: Time,
+        message: &[u8],
+        client: &Client,
+        out: &mut Vec<u8>,
+    ) -> (Answer, Time) {
         let query = match Query::read(message) {
             Ok(query) => query,
             Err(error) => {
-                return if refusal(message, error, out) {
-                    Answer::Ready
-                } else {
-                    Answer::Silent
+                return match refusal(message, error, out) {
+                    true => (Answer::Ready, now),
+                    false => (Answer::Silent, now),
                 };
             }
         };
         let Some(route) = self.route(&query, client) else {
             let limits = Limits::new(query.edns(), client.transport, None);
             rcode_reply(&query, Rcode::REFUSED, limits, out);
-            return Answer::Ready;
+            return (Answer::Ready, now);
         };
-        let now = self.clock.now();
         let asking = Asking {
             query: &query,
             client,
@@ -203,10 +218,10 @@ impl Service {
             runtime: &self.runtime,
         };
         let Some(done) = route.site.answer(&asking, now, out) else {
-            return Answer::Later;
+            return (Answer::Later, now);
         };
-        self.tell(route, &query, client, now, done, out);
-        Answer::Ready
+        let ended = self.tell(route, &query, client, now, done, out);
+        (Answer::Ready, ended)
     }
 
     /// The answer to a query that [`Self::answer`] left for later; none if silence
@@ -244,7 +259,7 @@ impl Service {
         probes
     }
 
-    /// Counts and logs an answer.
+    /// Counts and logs an answer. Returns the time, if it had to look.
     fn tell(
         &self,
         route: &Route,
@@ -253,15 +268,17 @@ impl Service {
         began: Time,
         done: Done,
         answer: &[u8],
-    ) {
+    ) -> Time {
         if route.site.log.is_none() && route.counters.dns.is_none() {
-            return;
+            return began;
         }
-        let took = self.clock.now().saturating_sub(began);
+        let ended = self.clock.now();
+        let took = ended.saturating_sub(began);
         route.counters.answered(query, client, done, took, answer);
         if let Some(classes) = route.site.log {
             route.site.log(classes, query, client, done, took, answer);
         }
+        ended
     }
 
     /// Answers, and waits for upstreams where need be.

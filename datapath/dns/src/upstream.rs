@@ -52,3 +52,6 @@ pub trait Exchange: Send + Sync {
         let _ = (upstream, idle);
     }
 }
+
+#[cfg(test)]
+mod tests;

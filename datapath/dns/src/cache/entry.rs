@@ -47,6 +47,9 @@ impl Entry {
         let offsets = response.ttl_offsets();
         let mut octets = Vec::with_capacity(message.len() + 2 * offsets.len());
         octets.extend_from_slice(message);
+        // Whoever asks puts their own spelling in its place.
+        let name = query.key().as_bytes();
+        octets[HEADER..HEADER + name.len()].copy_from_slice(name);
         octets.extend(offsets.iter().flat_map(|at| at.to_ne_bytes()));
         Self {
             stored: millis(now),
@@ -61,13 +64,12 @@ impl Entry {
 
     /// Whether it is the answer to this query, not to one with the same hash.
     pub(super) fn answers(&self, query: &Query<'_>) -> bool {
+        let name = query.key().as_bytes();
         let question = query.question();
-        let (name, kind) = question.split_at(question.len() - 4);
         let ours = &self.octets[HEADER..usize::from(self.message_len)];
         self.variant == variant(query)
-            && ours.len() >= question.len()
-            && ours[..name.len()].eq_ignore_ascii_case(name)
-            && &ours[name.len()..question.len()] == kind
+            && ours.starts_with(name)
+            && ours[name.len()..].starts_with(&question[name.len()..])
     }
 
     /// TTL that it came with, seconds.

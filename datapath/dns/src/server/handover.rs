@@ -196,3 +196,50 @@ fn give(successor: &Socket, listeners: &Listeners) -> io::Result<()> {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn sockets_change_hands_with_what_waits_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        assert!(take(&path).unwrap().is_none(), "nobody is there");
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut listeners = Listeners::default();
+        // More than go into one message.
+        for _ in 0..AT_ONCE + 1 {
+            let copy = socket.try_clone().unwrap();
+            listeners.inherit(Protocol::Udp, address, copy.into());
+        }
+        drop(socket);
+        let offer = Offer::new(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let old = std::thread::spawn(move || offer.wait(|| listeners.clone()));
+        // One that takes them and fails to serve changes nothing.
+        drop(take(&path).unwrap());
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"waiting", address).unwrap();
+        let (taken, predecessor) = take(&path).unwrap().unwrap();
+        predecessor.relieve();
+        old.join().unwrap();
+        let taken = &taken.find(Protocol::Udp, address).unwrap().sockets;
+        assert_eq!(taken.len(), AT_ONCE + 1);
+        let socket = UdpSocket::from(taken[0].try_clone().unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut datagram = [0; 16];
+        let (length, peer) = socket.recv_from(&mut datagram).unwrap();
+        assert_eq!(
+            (&datagram[..length], peer),
+            (&b"waiting"[..], client.local_addr().unwrap())
+        );
+        // The old one is gone, its name is still there.
+        assert!(take(&path).unwrap().is_none());
+    }
+}

@@ -90,6 +90,7 @@ fn serve(socket: &Arc<OwnedFd>, bound: SocketAddr, shared: &Shared, stop: &Atomi
             continue;
         };
         let service = shared.current.get();
+        let mut now = service.now();
         for index in 0..count {
             let Some((query, path, answer)) = batch.query(index) else {
                 continue;
@@ -99,7 +100,9 @@ fn serve(socket: &Arc<OwnedFd>, bound: SocketAddr, shared: &Shared, stop: &Atomi
                 transport: Transport::Udp,
                 local: SocketAddr::new(path.local.unwrap_or(bound.ip()), bound.port()),
             };
-            match service.answer(query, &client, answer) {
+            let (done, ended) = service.answer_at(now, query, &client, answer);
+            now = ended;
+            match done {
                 Answer::Ready => batch.ready.push(index),
                 Answer::Silent => {}
                 Answer::Later => later(socket, query, path, client, shared),

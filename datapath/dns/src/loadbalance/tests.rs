@@ -56,6 +56,26 @@ fn addresses_and_mail_servers_come_in_every_order() {
 }
 
 #[test]
+fn no_record_is_lost_or_made() {
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    for (name, rtype) in [
+        ("three.", "A"),
+        ("alias.", "A"),
+        ("mail.", "MX"),
+        ("three.", "ANY"),
+    ] {
+        let message = answer(name, rtype);
+        for order in orders(&message) {
+            assert_eq!(sorted(&order), sorted(&text(&message)));
+        }
+    }
+}
+
+#[test]
 fn everything_else_stays() {
     for (name, rtype) in [("text.", "TXT"), ("three.", "MX"), ("none.", "A")] {
         let message = answer(name, rtype);

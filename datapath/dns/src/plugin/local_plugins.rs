@@ -69,9 +69,16 @@ pub fn local_plugins(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::clock::Time;
     use crate::corefile::{Pillars, parse};
-    use crate::plugin::asking::ask;
+    use crate::message::{Query, Response};
+    use crate::plugin::Step;
+    use crate::plugin::asking::{ask, query};
 
     #[test]
     fn plugins_are_asked_in_coredns_order() {
@@ -102,5 +109,64 @@ mod tests {
             error.starts_with("plugin/zone: cannot read zone file "),
             "{error}"
         );
+    }
+
+    /// One of each, with names to find.
+    static PLUGINS: LazyLock<Vec<LocalPlugin>> = LazyLock::new(|| {
+        let text = ". {\n hosts /none a b.c in-addr.arpa {\n 10.0.0.1 a www.a b.c\n }\n \
+            kubernetes cluster.local in-addr.arpa {\n pods insecure\n }\n \
+            template ANY ANY x {\n match ^(?P<n>[^.]*)\\.\n answer \"{{ .Name }} TXT {{ .Group.n }}\"\n }\n}";
+        let config = parse("Corefile".as_ref(), text, &Pillars::default()).unwrap();
+        let data = LocalData {
+            store: kubernetes::Store::default(),
+            registry: Registry::new("test"),
+            addresses: vec!["10.0.0.2".parse().unwrap()],
+        };
+        let records = r#"{"serial": 1, "namespaces": ["a"], "pods": [], "services": [
+            {"namespace": "a", "name": "www", "cluster_ip": null, "ports": [{"name": "x", "protocol": "tcp", "port": 1}],
+             "endpoints": [{"address": "10.0.0.2", "pod": "b", "hostname": "c", "ports": [1]}]}]}"#;
+        data.store.replace(serde_json::from_str(records).unwrap());
+        let mut plugins = local_plugins(&config.blocks[0], &data).unwrap();
+        let zone = ". SOA a. b. 1 2 3 4 5\na.b. CNAME x.a.\n*.a. CNAME www.a.\nwww.a. A 10.0.0.1\nb. MX 1 a.\n";
+        let zone = zone::Plugin::parse("zone", zone, true).unwrap();
+        plugins.push(("zone", Box::new(zone)));
+        plugins
+    });
+
+    proptest! {
+        /// Whatever is asked: if a plugin answers, it is a whole message to that question.
+        #[test]
+        fn answers_are_messages(
+            labels in proptest::collection::vec(
+                prop_oneof![
+                    6 => proptest::sample::select(vec![
+                        "a", "b", "c", "www", "x", "svc", "pod", "_x", "_tcp", "10", "0", "1", "2", "10-0-0-9",
+                        "cluster", "local", "in-addr", "arpa", "*", "ns", "dns", "dns-version",
+                    ]).prop_map(str::to_owned),
+                    1 => "[A-Za-z0-9_*-]{1,63}",
+                    1 => proptest::collection::vec(0_u8..=255, 1..6)
+                        .prop_map(|octets| octets.iter().map(|octet| format!("\\{octet:03}")).collect()),
+                ],
+                0..7,
+            ),
+            rtype in proptest::sample::select(vec!["A", "AAAA", "PTR", "SRV", "TXT", "NS", "SOA", "MX", "ANY", "CNAME"]),
+        ) {
+            let mut name = format!("{}.", labels.join("."));
+            if domain::base::Name::vec_from_str(&name).is_err() {
+                ".".clone_into(&mut name);
+            }
+            let message = query(&name, rtype);
+            let query = Query::read(&message).unwrap();
+            for (plugin, answers) in PLUGINS.iter() {
+                match answers.answer(&query, Time::ZERO) {
+                    Step::Answer(answer) => {
+                        let read = Response::read(answer.clone(), &query);
+                        prop_assert!(read.is_ok(), "{}: {} {}: {:?}", plugin, name, rtype, answer);
+                    }
+                    Step::Next => {}
+                    Step::Failed(error) => prop_assert!(false, "{}: {} {}: {}", plugin, name, rtype, error),
+                }
+            }
+        }
     }
 }

@@ -19,11 +19,15 @@ use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 use crate::kubernetes::Store;
 use crate::metrics::Registry;
 
+/// Connections of one address at once; those beyond wait to be accepted. Whoever reads
+/// pages needs one, and none may use up the descriptors that queries need.
+const MAX_CONNECTIONS: usize = 64;
 /// How long a client may take to write its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end.
@@ -154,14 +158,21 @@ pub async fn serve(
     stopped: impl Future<Output = ()>,
 ) {
     let connections = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut stopped = pin!(stopped);
+    let accept = async || {
+        let place = Arc::clone(&places).acquire_owned().await;
+        (place, listener.accept().await)
+    };
     loop {
         tokio::select! {
             () = &mut stopped => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => spawn(&connections, stream, address, Arc::clone(&pages)),
+            accepted = accept() => match accepted {
+                (Ok(place), Ok((stream, _))) => {
+                    spawn(&connections, (stream, place), address, Arc::clone(&pages));
+                }
                 // No descriptor is free: some will be.
-                Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+                _ => tokio::time::sleep(ACCEPT_BACKOFF).await,
             },
         }
     }
@@ -172,7 +183,7 @@ pub async fn serve(
 
 fn spawn(
     connections: &GracefulShutdown,
-    stream: TcpStream,
+    (stream, place): (TcpStream, OwnedSemaphorePermit),
     address: SocketAddr,
     pages: Arc<Pages>,
 ) {
@@ -201,7 +212,10 @@ fn spawn(
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     // A client that goes away is none of the server's business.
-    tokio::spawn(async move { drop(connection.await) });
+    tokio::spawn(async move {
+        drop(connection.await);
+        drop(place);
+    });
 }
 
 #[cfg(test)]

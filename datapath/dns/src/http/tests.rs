@@ -62,3 +62,50 @@ async fn pages_of_plugins_that_share_an_address() {
     served.await.unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
+
+#[tokio::test]
+async fn idle_connections_take_no_more_than_their_places() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let here = format!("127.0.0.1:{port}");
+    let text = format!(". {{\n health {here}\n}}\n");
+    let pages = Pages::new(&config(&text), Store::default(), Registry::new("test"));
+    let pages = Arc::new(pages);
+    let never = std::future::pending();
+    tokio::spawn(serve(
+        listener,
+        here.parse().unwrap(),
+        Arc::clone(&pages),
+        never,
+    ));
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        ask(&mut stream).await;
+        idle.push(stream);
+    }
+    let mut waiting = std::pin::pin!(get(port, "GET /health"));
+    // While those that have their places are served, it isn't.
+    let others = async {
+        for stream in &mut idle {
+            ask(stream).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = &mut waiting => panic!("{answer}"),
+        () = others => {}
+    }
+    idle.pop();
+    assert_eq!(waiting.await, "200 OK");
+}
+
+/// Asks on a connection that stays open.
+async fn ask(stream: &mut TcpStream) {
+    let request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nOK") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+}

@@ -126,6 +126,7 @@ impl Plugin {
         protocol: &[u8],
     ) -> Option<Found<'a>> {
         let service = self.service(index, labels)?;
+        let any = port.is_empty() && protocol.is_empty();
         let ports = service.ports.iter().enumerate();
         let fitting = ports.filter(|(_, it)| {
             let name = it.name.as_deref().unwrap_or_default().as_bytes();
@@ -140,11 +141,14 @@ impl Plugin {
             found.addresses.push(address.into());
         } else if !self.settings.no_endpoints {
             let fitting: Vec<_> = fitting.map(|(at, _)| at).collect();
-            for endpoint in &service.endpoints {
+            let has = |endpoint: &IndexedEndpoint| {
+                let mut numbers = fitting.iter().filter_map(|at| endpoint.ports.get(*at));
+                any || numbers.any(Option::is_some)
+            };
+            for endpoint in service.endpoints.iter().filter(|it| has(it)) {
                 self.add_endpoint(endpoint, labels, &fitting, &mut found);
             }
         }
-        let any = port.is_empty() && protocol.is_empty();
         let exists = match any {
             true => !found.addresses.is_empty(),
             false => !found.services.is_empty(),

@@ -21,6 +21,8 @@ const HOSTMASTER: &[u8] = b"\x0ahostmaster";
 const REFRESH: u32 = 7200;
 const RETRY: u32 = 1800;
 const EXPIRE: u32 = 86_400;
+/// TTL of the SOA record at most; its minimum is the plugin's `ttl`.
+const MAX_SOA_TTL: u32 = 300;
 
 impl Plugin {
     pub(super) fn soa(&self, zone: &[u8], serial: u32) -> Vec<u8> {
@@ -39,7 +41,7 @@ impl Plugin {
             Section::Authority,
             zone,
             Rtype::SOA,
-            self.settings.ttl,
+            self.settings.ttl.min(MAX_SOA_TTL),
             &soa,
         );
         Step::Answer(reply.finish())
@@ -75,6 +77,7 @@ impl Plugin {
             }
             Rtype::SOA if query.key().as_bytes() == zone => {
                 let soa = self.soa(zone, index.serial);
+                let ttl = ttl.min(MAX_SOA_TTL);
                 reply.record(Section::Answer, owner, Rtype::SOA, ttl, &soa);
             }
             Rtype::NS if query.key().as_bytes() == zone => self.ns(&mut reply, owner, zone, index),

@@ -1,117 +1,17 @@
 //! The specification's records (its version 1.1.0), and the cases of CoreDNS's own tests.
 
+mod cluster;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::Fallthrough;
-use crate::kubernetes::{Endpoint, Pod, Port, Records, Service};
 use crate::plugin::asking::ask;
+use cluster::{records, settings};
 
 const SOA: &str = "auth cluster.local. 30 SOA ns.dns.cluster.local. hostmaster.cluster.local. 1753885699 7200 1800 86400 30";
 const DENIED: &str = "NXDOMAIN qr,aa,rd";
 const NODATA: &str = "NOERROR qr,aa,rd";
-
-fn port(name: Option<&str>, protocol: &str, port: u16) -> Port {
-    Port {
-        name: name.map(str::to_owned),
-        protocol: protocol.to_owned(),
-        port,
-    }
-}
-
-fn endpoint(last: u8, hostname: Option<&str>, ports: &[Option<u16>]) -> Endpoint {
-    Endpoint {
-        address: Ipv4Addr::new(172, 20, 1, last),
-        pod: format!("pod-{last}"),
-        hostname: hostname.map(str::to_owned),
-        ports: ports.to_vec(),
-    }
-}
-
-fn service(
-    name: &str,
-    address: Option<[u8; 4]>,
-    ports: Vec<Port>,
-    endpoints: Vec<Endpoint>,
-) -> Service {
-    Service {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        cluster_ip: address.map(Ipv4Addr::from),
-        ports,
-        endpoints,
-    }
-}
-
-fn records() -> Records {
-    let dns = vec![
-        port(Some("dns"), "udp", 53),
-        port(Some("dns-tcp"), "tcp", 53),
-    ];
-    let both = [Some(53), Some(53)];
-    let mut kube_dns = service(
-        "kube-dns",
-        Some([10, 96, 0, 10]),
-        dns,
-        vec![endpoint(144, None, &both)],
-    );
-    kube_dns.namespace = "kube-system".to_owned();
-    let named = || {
-        vec![
-            port(Some("http"), "TCP", 80),
-            port(Some("metrics"), "TCP", 9090),
-        ]
-    };
-    Records {
-        serial: 1_753_885_699,
-        namespaces: vec!["default".to_owned(), "empty".to_owned()],
-        services: vec![
-            service(
-                "webpod",
-                Some([10, 96, 152, 212]),
-                vec![port(None, "TCP", 80)],
-                vec![],
-            ),
-            service(
-                "web",
-                Some([10, 96, 0, 80]),
-                named(),
-                vec![endpoint(40, None, &[Some(8080), Some(9090)])],
-            ),
-            service(
-                "hdls",
-                None,
-                named(),
-                vec![
-                    endpoint(2, None, &[Some(80), Some(9090)]),
-                    endpoint(3, Some("db-0"), &[Some(80), None]),
-                ],
-            ),
-            service("down", None, named(), vec![]),
-            kube_dns,
-        ],
-        pods: vec![Pod {
-            namespace: "default".to_owned(),
-            name: "curl-pod".to_owned(),
-            address: Ipv4Addr::new(172, 20, 1, 236),
-        }],
-    }
-}
-
-fn settings() -> Kubernetes {
-    Kubernetes {
-        zones: ["cluster.local.", "in-addr.arpa.", "ip6.arpa."]
-            .map(str::to_owned)
-            .to_vec(),
-        pods: PodMode::Insecure,
-        endpoint_pod_names: false,
-        ttl: 30,
-        namespaces: Vec::new(),
-        no_endpoints: false,
-        ignore_empty_service: false,
-        fallthrough: Fallthrough::Zones(vec!["in-addr.arpa.".to_owned(), "ip6.arpa.".to_owned()]),
-    }
-}
 
 fn plugin(settings: &Kubernetes) -> Plugin {
     let store = Store::default();
@@ -305,6 +205,31 @@ fn nothing_is_known_until_records_come() {
     assert_eq!(ask(&plugin, "example.org.", "A"), "next");
     store.replace(records());
     assert!(ask(&plugin, name, "A").ends_with("10.96.152.212"));
+}
+
+#[test]
+fn a_port_has_the_endpoints_that_have_it() {
+    let plugin = plugin(&settings());
+    let name = "_metrics._tcp.hdls.default.svc.cluster.local.";
+    assert_eq!(
+        ask(&plugin, name, "A"),
+        format!("{NODATA}\n{name} 30 A 172.20.1.2")
+    );
+    assert!(ask(&plugin, name, "AAAA").starts_with(NODATA));
+}
+
+#[test]
+fn the_soa_records_ttl_is_five_minutes_at_most() {
+    let mut settings = settings();
+    settings.ttl = 3600;
+    let plugin = plugin(&settings);
+    let soa =
+        "300 SOA ns.dns.cluster.local. hostmaster.cluster.local. 1753885699 7200 1800 86400 3600";
+    for (name, rtype) in [("cluster.local.", "SOA"), ("none.cluster.local.", "A")] {
+        assert!(ask(&plugin, name, rtype).ends_with(soa), "{name}");
+    }
+    let web = ask(&plugin, "web.default.svc.cluster.local.", "A");
+    assert!(web.ends_with(" 3600 A 10.96.0.80"), "{web}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use domain::base::iana::{Class, Opcode, Rtype};
 use domain::base::name::ToLabelIter as _;
+use domain::base::opt::Opt;
 use domain::base::{Header, Message, ParsedName};
 
 use super::HEADER;
@@ -146,6 +147,10 @@ impl<'a> Query<'a> {
                 continue;
             }
             if found.is_some() || !record.owner().is_root() {
+                return Err(QueryError::Malformed);
+            }
+            // Its options have to end where it does.
+            if !matches!(record.to_record::<Opt<_>>(), Ok(Some(_))) {
                 return Err(QueryError::Malformed);
             }
             // The TTL is extended RCODE, version, flags (RFC 6891 §6.1.3).

@@ -10,6 +10,7 @@ mod check;
 mod command_line;
 mod differential;
 mod dns;
+mod dns_server;
 mod exec;
 mod host;
 mod interrupt;

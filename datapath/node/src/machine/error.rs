@@ -10,6 +10,7 @@ use crate::datapath::DatapathError;
 use crate::iptables::IptablesError;
 use crate::namespace::NamespaceError;
 use crate::netlink::NetlinkError;
+use crate::node_cache::NodeCacheError;
 use crate::process::SpawnError;
 use crate::server::ServerError;
 use crate::sysctl::SysctlError;
@@ -136,6 +137,9 @@ pub enum MachineError {
     /// Rules of iptables.
     #[error(transparent)]
     Iptables(#[from] IptablesError),
+    /// The interface or the rules of a DNS cache.
+    #[error(transparent)]
+    NodeCache(#[from] NodeCacheError),
     /// Programs or maps that stay.
     #[error(transparent)]
     Datapath(#[from] DatapathError),

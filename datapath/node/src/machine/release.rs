@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use ipnet::Ipv4Net;
+use lab_model::node_state::Workload;
 use lab_model::plan::{Action, ObservedNode, SEGMENT_INTERFACE};
 use nix::mount::{MntFlags, umount2};
 
@@ -17,9 +18,10 @@ use super::places::{HOME, RUN, cgroup_of_all};
 use super::servers::DEATH;
 use super::{MachineError, base, files, systemd};
 use crate::netlink::{Netlink, NetlinkError, Request, Route, protocol};
+use crate::node_cache::LocalNetwork;
 use crate::node_mounts::NODE_NETNS_FOLDER;
 use crate::node_network::{Interfaces, Snapshot};
-use crate::{datapath, iptables, namespace, sysctl};
+use crate::{agent, datapath, iptables, namespace, sysctl};
 
 /// Removes everything of labctl from this machine: of the lab of `owner`, or,
 /// without one, whosever it is. On a machine that has nothing, does nothing.
@@ -54,6 +56,17 @@ pub fn release(owner: Option<&Owner>) -> Result<(), MachineError> {
     files::remove(Path::new(HOME))
 }
 
+/// Takes away the interfaces and rules of the DNS caches that ran here.
+fn cache_networks(folder: &Path) -> Result<(), MachineError> {
+    let applied = agent::applied(folder).map_err(MachineError::file("read", folder))?;
+    for pod in applied.iter().flat_map(|state| &state.host_pods) {
+        if let Workload::NodeCache(cache) = &pod.workload {
+            LocalNetwork::of(cache).remove()?;
+        }
+    }
+    Ok(())
+}
+
 struct Release {
     /// What was there; none when that is not on record.
     before: Option<Before>,
@@ -69,6 +82,7 @@ impl Release {
             Ok(datapath::remove(Path::new(super::places::BPFFS))?)
         });
         self.attempt("rules of iptables", || Ok(iptables::remove()?));
+        self.attempt("what DNS caches made", || cache_networks(Path::new(HOME)));
         self.attempt("network namespaces of pods", pod_namespaces);
         self.network();
         self.settings();

@@ -45,7 +45,7 @@ mod as_root {
             Some(5),
             "{status}"
         );
-        assert_eq!(status["pods"].as_array().map(Vec::len), Some(4), "{status}");
+        assert_eq!(status["pods"].as_array().map(Vec::len), Some(6), "{status}");
     }
 
     #[test]

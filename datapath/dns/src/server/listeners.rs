@@ -169,7 +169,8 @@ fn open(wanted: &Wanted, workers: usize) -> io::Result<Vec<Arc<OwnedFd>>> {
         .map(|_| {
             let socket = match wanted.protocol {
                 Protocol::Udp => datagrams(wanted.address),
-                Protocol::Tcp | Protocol::Http => connections(wanted.address),
+                Protocol::Tcp => connections(wanted.address, true),
+                Protocol::Http => pages(wanted.address),
             };
             Ok(Arc::new(OwnedFd::from(socket?)))
         })
@@ -194,11 +195,21 @@ fn datagrams(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn connections(address: SocketAddr) -> io::Result<Socket> {
+/// `:9153` is both families on one socket, as in Go, or IPv4 where the kernel has no IPv6.
+fn pages(address: SocketAddr) -> io::Result<Socket> {
+    match connections(address, false) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && has_no_ipv6(&error) => {
+            connections((Ipv4Addr::UNSPECIFIED, address.port()).into(), false)
+        }
+        opened => opened,
+    }
+}
+
+fn connections(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -2,7 +2,7 @@
 //! against what they printed there, with addresses, serials and counters masked.
 
 mod as_root {
-    use crate::lab::{Lab, labctl};
+    use crate::lab::{Lab, labctl, run};
 
     /// `cat /etc/resolv.conf`
     const RESOLV_CONF: &str = r#"search default.svc.cluster.local svc.cluster.local cluster.local Davolink
@@ -238,5 +238,51 @@ coredns_cache_requests_total{server="dns://:53",view="",zones="."} 3170
                 "{command:?}:\n{printed}"
             );
         }
+    }
+
+    #[test]
+    fn the_redirects_checks_are_green_and_their_twins_red() {
+        let lab = Lab::shipped("dns");
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+    }
+
+    #[test]
+    fn the_interfaces_checks_are_green_and_their_twins_red() {
+        let lab = Lab::shipped("dns-interface");
+        lab.up();
+        lab.run("check", &["--twins"]).exits(0);
+        lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
+    }
+
+    /// kops#14812, kubernetes/dns#310: a gap of seconds on each upgrade.
+    #[test]
+    fn a_cache_that_is_restarted_answers_all_the_while() {
+        let lab = Lab::shipped("dns");
+        lab.up();
+        let questions = "for _ in $(seq 100); do \
+                         dig +tries=1 +timeout=2 +short webpod.default.svc.cluster.local || echo lost; \
+                         done";
+        let args = [
+            "exec", "--lab", &lab.name, "curl-pod", "--", "bash", "-c", questions,
+        ];
+        let asking = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| labctl(&args).output().expect("labctl starts"));
+            let of = ["ds", "node-local-dns", "-n", "kube-system"];
+            let rollout = [&["rollout", "restart", "--lab", &lab.name][..], &of].concat();
+            run(&rollout)
+                .exits(0)
+                .prints("daemonset.apps/node-local-dns restarted");
+            asking.join().expect("no panic")
+        });
+        let answers = String::from_utf8(asking.stdout).expect("text");
+        let first = answers.lines().next().expect("an answer").to_owned();
+        assert!(first.starts_with("10.96."), "{answers}");
+        assert_eq!(
+            answers.lines().filter(|line| *line == first).count(),
+            100,
+            "{answers}"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! at hand: cache hits, local data, refusals. What has to wait for an upstream goes
 //! through [`Service::finish`]. [`Service::resolve`] is both.
 
+mod ask;
 mod counters;
 mod flight;
 mod site;
@@ -322,3 +323,6 @@ fn nearest<'a>(routes: impl Iterator<Item = &'a Route>, query: &Query<'_>) -> Op
     }
     child
 }
+
+#[cfg(test)]
+mod tests;

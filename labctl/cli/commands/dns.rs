@@ -26,6 +26,7 @@ pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
         keeper.set_interface_up();
     }
     let on_node = keeper.clone();
+    let output = Arc::new(Output::stdout());
     let options = Options {
         corefile: args.conf,
         pillars: Pillars {
@@ -38,7 +39,7 @@ pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
         workers: args.workers.map(usize::from),
         version: version.to_owned(),
         metrics,
-        output: Arc::new(Output::stdout()),
+        output: Arc::clone(&output),
         serving: Box::new(move || {
             if let Some(keeper) = on_node {
                 keeper.keep();
@@ -55,6 +56,11 @@ pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
     }
     match ended {
         Ok(_) => Ok(Exit::Success),
+        // As CoreDNS ends, which its supervisors know.
+        Err(RunError::Loop(line)) => {
+            output.print(format!("[FATAL] {line}\n").as_bytes());
+            Ok(Exit::OfCommand(1))
+        }
         Err(error @ RunError::Corefile(_)) => Err(Failure::new(Exit::InvalidFile, error)),
         Err(error) => Err(Failure::new(Exit::LabFailed, error)),
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::site::{FAILED, Outcome};
+use super::ask::{FAILED, Outcome};
 
 type Landing = watch::Receiver<Option<Arc<Outcome>>>;
 type UnderWay = Mutex<HashMap<Box<[u8]>, Landing>>;

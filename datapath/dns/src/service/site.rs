@@ -8,24 +8,24 @@ use std::time::Duration;
 use domain::base::iana::Rcode;
 use tokio::sync::mpsc;
 
+use super::ask::{Outcome, Purpose};
 use super::counters::Counters;
 use super::flight::Flights;
 use super::{Client, ServiceError, Surroundings};
 use crate::cache::{Cache, Hit, Stored};
 use crate::clock::{Clock, Time};
 use crate::config::{LogClasses, ServerBlock, ServerKey};
-use crate::forward::{ForwardError, Forwarder, upstream_query};
+use crate::forward::Forwarder;
 use crate::loadbalance;
 use crate::log::{self, Output};
 use crate::loop_detection::Detector;
-use crate::message::{Limits, Query, Response, ResponseError, fit, rcode_reply};
+use crate::message::{Limits, Query, Response, fit, rcode_reply};
 use crate::plugin::{LocalPlugin, Step, local_plugins};
-use crate::upstream::Transport;
 
 /// One server block.
 pub(super) struct Site {
     keys: Vec<ServerKey>,
-    bufsize: Option<u16>,
+    pub(super) bufsize: Option<u16>,
     errors: bool,
     pub(super) log: Option<LogClasses>,
     loadbalance: bool,
@@ -35,8 +35,8 @@ pub(super) struct Site {
     /// With the names that answers are counted under.
     locals: Vec<LocalPlugin>,
     forwards: Vec<Forwarder>,
-    flights: Flights,
-    clock: Arc<dyn Clock>,
+    pub(super) flights: Flights,
+    pub(super) clock: Arc<dyn Clock>,
     output: Arc<Output>,
 }
 
@@ -56,29 +56,6 @@ pub(super) struct Done {
     pub(super) plugin: &'static str,
     /// No plugin wrote an answer: the server did, for the error of one.
     pub(super) failed: bool,
-}
-
-/// What came of asking upstream: the same for all who asked.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// A whole answer, without OPT record.
-    Answer(Vec<u8>),
-    /// No answer but this.
-    Failed {
-        /// What the client is told.
-        rcode: Rcode,
-        /// It is the plugin's own answer, not the server's for a plugin that failed.
-        written: bool,
-    },
-}
-
-/// Why upstream is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// A client waits.
-    Client,
-    /// An entry is to be replaced; nobody waits.
-    Refresh,
 }
 
 impl Site {
@@ -261,7 +238,13 @@ impl Site {
     }
 
     /// Keeps an answer, if it is one that is cached.
-    fn keep(&self, asking: &Asking<'_>, response: &mut Response, now: Time, purpose: Purpose) {
+    pub(super) fn keep(
+        &self,
+        asking: &Asking<'_>,
+        response: &mut Response,
+        now: Time,
+        purpose: Purpose,
+    ) {
         let query = asking.query;
         let Some(cache) = self.cache.as_ref().filter(|cache| cache.covers(query)) else {
             return;
@@ -276,14 +259,14 @@ impl Site {
         }
     }
 
-    fn local(&self, query: &Query<'_>, now: Time) -> Option<(&'static str, Step)> {
+    pub(super) fn local(&self, query: &Query<'_>, now: Time) -> Option<(&'static str, Step)> {
         self.locals
             .iter()
             .map(|(name, plugin)| (*name, plugin.answer(query, now)))
             .find(|(_, step)| *step != Step::Next)
     }
 
-    fn forwarder(&self, query: &Query<'_>) -> Option<&Forwarder> {
+    pub(super) fn forwarder(&self, query: &Query<'_>) -> Option<&Forwarder> {
         self.forwards
             .iter()
             .find(|forward| forward.takes(query.key()))
@@ -305,83 +288,7 @@ impl Site {
             )
     }
 
-    /// Joins whoever asks the same at this moment, or asks.
-    fn fly(
-        self: &Arc<Self>,
-        asking: &Asking<'_>,
-        purpose: Purpose,
-    ) -> impl Future<Output = Arc<Outcome>> + use<> {
-        let site = Arc::clone(self);
-        let message: Box<[u8]> = asking.query.message().into();
-        let (client, runtime) = (*asking.client, asking.runtime.clone());
-        let counters = Arc::clone(asking.counters);
-        let asked = async move {
-            let Ok(query) = Query::read(&message) else {
-                return FAILED;
-            };
-            let asking = Asking {
-                query: &query,
-                client: &client,
-                counters: &counters,
-                runtime: &runtime,
-            };
-            site.ask(&asking, purpose).await
-        };
-        let key = self.flight_key(asking.query, asking.client.transport);
-        self.flights.join(key, asking.runtime, asked)
-    }
-
-    /// Queries with the same key get the same answer.
-    fn flight_key(&self, query: &Query<'_>, transport: Transport) -> Box<[u8]> {
-        let mut key = upstream_query(query, self.bufsize, 0);
-        let name = query.key().as_bytes();
-        key[crate::message::HEADER..][..name.len()].copy_from_slice(name);
-        key.push(match transport {
-            Transport::Udp => 0,
-            Transport::Tcp => 1,
-        });
-        key.into_boxed_slice()
-    }
-
-    async fn ask(&self, asking: &Asking<'_>, purpose: Purpose) -> Outcome {
-        let query = asking.query;
-        let Some(forwarder) = self.forwarder(query) else {
-            return FAILED;
-        };
-        let transport = forwarder.transport(asking.client.transport);
-        match forwarder.ask(query, transport, self.bufsize).await {
-            Ok(answer) => self.take(asking, answer, purpose),
-            Err(error) => {
-                self.failed(query, error.rcode(), &error.to_string());
-                Outcome::Failed {
-                    rcode: ForwardError::rcode(&error),
-                    written: false,
-                }
-            }
-        }
-    }
-
-    fn take(&self, asking: &Asking<'_>, answer: Vec<u8>, purpose: Purpose) -> Outcome {
-        match Response::read(answer, asking.query) {
-            Ok(mut response) => {
-                self.keep(asking, &mut response, self.clock.now(), purpose);
-                Outcome::Answer(response.into_message())
-            }
-            Err(ResponseError::Mismatch) => {
-                asking.counters.dropped();
-                Outcome::Failed {
-                    rcode: Rcode::FORMERR,
-                    written: true,
-                }
-            }
-            Err(error @ ResponseError::Malformed) => {
-                self.failed(asking.query, Rcode::SERVFAIL, &error.to_string());
-                FAILED
-            }
-        }
-    }
-
-    fn failed(&self, query: &Query<'_>, rcode: Rcode, error: &str) {
+    pub(super) fn failed(&self, query: &Query<'_>, rcode: Rcode, error: &str) {
         if self.errors {
             let mut line = log::failure(rcode, query, error);
             line.push('\n');
@@ -423,9 +330,3 @@ impl Site {
         });
     }
 }
-
-/// SERVFAIL for a plugin that failed.
-pub(super) const FAILED: Outcome = Outcome::Failed {
-    rcode: Rcode::SERVFAIL,
-    written: false,
-};

@@ -74,7 +74,7 @@ fn plan(message: &[u8], answers: u16) -> Option<Plan> {
     let mut first: Option<(&[u8], u16)> = None;
     for _ in 0..answers {
         let owner_end = name_end(message, at)?;
-        let owner = &message[at..owner_end];
+        let owner = message.get(at..owner_end)?;
         let fixed = message.get(owner_end..owner_end + 10)?;
         let rtype = u16::from_be_bytes([fixed[0], fixed[1]]);
         let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::clock::Time;
 use crate::message::Query;
@@ -101,18 +99,21 @@ fn a_cname_that_stands_behind_comes_first() {
     assert_eq!(lines[2], "b. 60 CNAME c.");
 }
 
-proptest! {
-    /// Octets of any kind are shuffled or left, and a readable message stays one.
-    #[test]
-    fn nothing_is_lost(at in 0..200_usize, octet: u8, cut in 0..200_usize) {
-        for (name, rtype) in [("three.", "A"), ("mail.", "MX"), ("alias.", "A")] {
-            let mut message = answer(name, rtype);
-            let length = message.len();
-            if let Some(place) = message.get_mut(at) {
-                *place = octet;
+/// Messages cut anywhere, and cut with any octet changed, are shuffled or left: no panic.
+#[test]
+fn what_cannot_be_read_is_left() {
+    for (name, rtype) in [("three.", "A"), ("mail.", "MX"), ("alias.", "A")] {
+        let whole = answer(name, rtype);
+        for length in 0..=whole.len() {
+            for at in 0..length {
+                for octet in [0, 1, 0x3f, 0x40, 0xc0, 0xff, whole[at].wrapping_add(1)] {
+                    let mut message = whole[..length].to_vec();
+                    message[at] = octet;
+                    let before = message.len();
+                    shuffle(&mut message);
+                    assert!(message.len() >= before.min(12));
+                }
             }
-            message.truncate(length.saturating_sub(cut.saturating_sub(100)));
-            shuffle(&mut message);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod message;
 mod ours;
+mod properties;
 mod rpl;
 mod runner;
 mod script;

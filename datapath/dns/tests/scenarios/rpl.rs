@@ -360,7 +360,7 @@ fn octets(hex: &str) -> Result<Vec<u8>> {
         .collect()
 }
 
-fn record(line: &str) -> Result<domain::zonefile::inplace::ScannedRecord> {
+pub(crate) fn record(line: &str) -> Result<domain::zonefile::inplace::ScannedRecord> {
     let mut file = Zonefile::from(format!("{line}\n").as_str());
     file.set_origin(domain::base::Name::root_bytes());
     file.set_default_class(Class::IN);

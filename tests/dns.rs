@@ -227,17 +227,25 @@ coredns_cache_requests_total{server="dns://:53",view="",zones="."} 3170
 
         for (command, expected) in [
             (&["nslookup", "-debug", "webpod"][..], WEBPOD),
-            // First the one that shows TTLs: later answers come from the cache.
             (&["nslookup", "-debug", "google.com"], GOOGLE_DEBUG),
-            (&["nslookup", "google.com"], GOOGLE),
         ] {
-            let printed = in_pod(&lab, command);
-            assert_eq!(
-                masked(&printed),
-                masked(expected),
-                "{command:?}:\n{printed}"
-            );
+            assert_prints(&lab, command, expected);
         }
+        // What the cache answers has AA set, as in the original, and nslookup says so by
+        // what it leaves out; in the notes the entry had expired by then.
+        lab.run("down", &["--quiet"]).exits(0);
+        lab.up();
+        assert_prints(&lab, &["nslookup", "google.com"], GOOGLE);
+    }
+
+    #[track_caller]
+    fn assert_prints(lab: &Lab, command: &[&str], expected: &str) {
+        let printed = in_pod(lab, command);
+        assert_eq!(
+            masked(&printed),
+            masked(expected),
+            "{command:?}:\n{printed}"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Upstreams over real sockets.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -80,15 +81,27 @@ async fn datagram(upstream: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(upstream).await?;
     socket.send(query).await?;
-    let mut answer = Vec::with_capacity(MESSAGE);
     loop {
-        answer.clear();
-        socket.recv_buf(&mut answer).await?;
-        if answer.len() >= 2 && answer[..2] == query[..2] {
-            answer.shrink_to_fit();
-            return Ok(answer);
+        socket.readable().await?;
+        match received(&socket) {
+            Ok(answer) if answer.len() >= 2 && answer[..2] == query[..2] => return Ok(answer),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// A datagram in no more memory than it needs: of buffers for the largest one, a burst
+/// of queries would leave the heap in pieces.
+fn received(socket: &UdpSocket) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; MESSAGE].into_boxed_slice());
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        let length = socket.try_recv(buffer)?;
+        Ok(buffer[..length].to_vec())
+    })
 }
 
 /// One query on a connection that is open, or on a new one. Servers close what they

@@ -133,7 +133,7 @@ impl Site {
                     self.keep(asking, &mut response, now, Purpose::Client);
                     out.clear();
                     out.extend_from_slice(response.message());
-                    fit(query, limits, out);
+                    self.finished(query, limits, out);
                     Some(Done {
                         plugin,
                         failed: false,

@@ -130,3 +130,18 @@ async fn blocks_are_chosen_by_address_then_by_the_nearest_zone() {
     assert_eq!(rcode("a.local.", "10.0.0.1:54"), Rcode::FORMERR);
     assert_eq!(rcode("a.example.", "10.0.0.1:53"), Rcode::REFUSED);
 }
+
+#[tokio::test]
+async fn local_answers_are_balanced_as_all_are() {
+    let text = ". {\n loadbalance\n hosts /none {\n 10.0.0.1 three\n 10.0.0.2 three\n 10.0.0.3 three\n }\n}";
+    let service = Service::new(config(text), around(&Arc::default())).unwrap();
+    let orders: std::collections::BTreeSet<_> = (0..200)
+        .map(|_| {
+            let mut out = Vec::new();
+            let asked = service.answer(&query("three."), &client("127.0.0.1:53"), &mut out);
+            assert_eq!(asked, Answer::Ready);
+            out
+        })
+        .collect();
+    assert_eq!(orders.len(), 6);
+}

@@ -51,9 +51,12 @@ fuzz_target!(|input: (u8, &[u8])| {
 
     // The same bytes as a filter: refused with a place in it, or compiled.
     if let Ok(text) = std::str::from_utf8(bytes) {
-        for fault in [Filter::parse(text).err(), Filter::check_template(text).err()]
-            .into_iter()
-            .flatten()
+        for fault in [
+            Filter::parse(text).err(),
+            Filter::check_template(text).err(),
+        ]
+        .into_iter()
+        .flatten()
         {
             assert!(fault.offset <= text.len() && !fault.render(text).is_empty());
         }

@@ -13,7 +13,7 @@ use crate::{ebpf, setup, vm};
 #[derive(Args)]
 pub(crate) struct Options {
     /// Seconds that each fuzz target runs; 0 leaves fuzzing out.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     fuzz: u32,
     /// Run the tests of Vagrant alone, with those that make machines: a quarter of an
     /// hour without KVM.
@@ -27,7 +27,7 @@ pub(crate) struct Options {
 /// fail, so nothing is skipped in silence.
 const NEEDS_ROOT: &str = "as_root::";
 
-const FUZZ_TARGETS: [&str; 2] = ["lab_file", "pcap"];
+const FUZZ_TARGETS: [&str; 4] = ["corefile", "dns", "lab_file", "pcap"];
 
 /// Runs every test here, or those of the kernel matrix on its machines.
 pub(crate) fn run_tests(options: &Options) -> Result<()> {

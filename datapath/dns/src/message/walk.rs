@@ -1,5 +1,7 @@
 //! Where the parts of a message lie, found without allocation.
 
+use domain::base::iana::Rtype;
+
 use super::HEADER;
 
 /// Longest name, octets (RFC 1035 §3.1).
@@ -35,15 +37,16 @@ pub(super) fn u32_at(message: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Where the name at `start` ends; none unless it is whole, at most 255 octets
-/// uncompressed, and each of its pointers leads further back, so that a message
-/// cut after any record stays readable.
+/// uncompressed, and each of its pointers leads to what lies wholly before it, so
+/// that a message cut after any record stays readable.
 pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     let mut end = None;
     let mut lowest = start;
+    let mut part = message;
     let mut length = 1;
     loop {
-        let octet = *message.get(at)?;
+        let octet = *part.get(at)?;
         match octet {
             0 => return Some(end.unwrap_or(at + 1)),
             1..=63 => {
@@ -54,11 +57,12 @@ pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
                 at += usize::from(octet) + 1;
             }
             0xc0.. => {
-                let target = usize::from(u16_at(message, at)? & 0x3fff);
+                let target = usize::from(u16_at(part, at)? & 0x3fff);
                 if target >= lowest || target < HEADER {
                     return None;
                 }
                 end = end.or(Some(at + 2));
+                part = &message[..lowest];
                 lowest = target;
                 at = target;
             }
@@ -72,14 +76,31 @@ pub(super) fn record(message: &[u8], start: usize) -> Option<Record> {
     let fixed = name_end(message, start)?;
     let data = fixed + 10;
     let end = data + usize::from(u16_at(message, fixed + 8)?);
-    (end <= message.len()).then_some(Record {
+    let record = Record {
         start,
         rtype: u16_at(message, fixed)?,
         ttl_at: fixed + 4,
         ttl: u32_at(message, fixed + 4)?,
         data,
         end,
-    })
+    };
+    has_readable_names(message.get(..end)?, &record).then_some(record)
+}
+
+/// Whether the names in a record's data are names, and end with it: in the types in
+/// which they may be compressed (RFC 3597 §4) and SRV.
+fn has_readable_names(message: &[u8], record: &Record) -> bool {
+    let name = |at| name_end(message, at);
+    let data = record.data;
+    let end = match Rtype::from_int(record.rtype) {
+        Rtype::NS | Rtype::CNAME | Rtype::PTR => name(data),
+        Rtype::MX => name(data + 2),
+        Rtype::SRV => name(data + 6),
+        // Serial, refresh, retry, expire and minimum follow the two names.
+        Rtype::SOA => name(data).and_then(name).map(|end| end + 20),
+        _ => return true,
+    };
+    end == Some(record.end)
 }
 
 /// Where the only question of `message` ends; none if there isn't exactly one.
@@ -106,17 +127,48 @@ mod tests {
     #[test]
     fn pointers_lead_back_or_nowhere() {
         for pointers in [
-            &b"\xc0\x0c"[..],    // itself
-            b"\xc0\x0e\xc0\x0c", // forward
-            b"\x01a\xc0\x0c",    // round in circles
-            b"\xc0\x04",         // into the header
-            b"\x40",             // a label type that never came
-            b"\x05ab",           // cut
+            &b"\xc0\x0c"[..],      // itself
+            b"\xc0\x0e\xc0\x0c",   // forward
+            b"\x01a\xc0\x0c",      // round in circles
+            b"\xc0\x04",           // into the header
+            b"\x01a\x03b\xc0\x0e", // back to a label that holds the pointer
+            b"\x40",               // a label type that never came
+            b"\x05ab",             // cut
         ] {
             let mut message = vec![0; HEADER];
             message.extend(pointers);
             assert_eq!(name_end(&message, 12), None, "{pointers:x?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_pointed_to_lies_before_the_pointer() {
+        let mut message = vec![0; HEADER];
+        // The data of one record, which as a label would hold the owner of the next.
+        message.extend(b"\x04\x01\x02\x03\xc0\x0c\0");
+        assert_eq!(name_end(&message, 16), None);
+    }
+
+    #[test]
+    fn names_in_data_end_with_it() {
+        let record_of = |rtype: u8, data: &[u8]| {
+            let mut message = vec![0; HEADER];
+            message.extend([0, 0, rtype, 0, 1, 0, 0, 0, 60, 0]);
+            message.push(u8::try_from(data.len()).unwrap());
+            message.extend(data);
+            record(&message, HEADER).is_some()
+        };
+        for (rtype, fixed) in [(2, 0), (5, 0), (12, 0), (15, 2), (33, 6)] {
+            let data = |name: &[u8]| [&[0; 6][..fixed], name].concat();
+            assert!(record_of(rtype, &data(b"\x01a\0")), "{rtype}");
+            assert!(record_of(rtype, &data(b"\x01a\xc0\x0c")), "{rtype}");
+            assert!(!record_of(rtype, &data(b"\x02a\0")), "{rtype}");
+            assert!(!record_of(rtype, &data(b"\x01a\0\0")), "{rtype}");
+            assert!(!record_of(rtype, b""), "{rtype}");
+        }
+        assert!(record_of(6, &[0; 22]));
+        assert!(!record_of(6, &[0; 21]));
+        assert!(record_of(1, b"any"), "no name in it");
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn cut(out: &mut Vec<u8>, question_end: usize, room: usize) {
         let count = walk::u16_at(out, count_at).unwrap_or_default();
         let mut kept = 0;
         while kept < count
-            && let Some(record) = walk::record(out, end)
+            && let Some(record) = walk::record(out, end, &walk::Fields::default())
             && record.end <= room
         {
             end = record.end;

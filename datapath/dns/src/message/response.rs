@@ -169,6 +169,7 @@ enum Opt {
 /// What is gathered on the way through a message.
 struct Reading {
     end: usize,
+    fields: walk::Fields,
     ttls: Vec<u16>,
     lowest: Option<u32>,
     soa: bool,
@@ -177,9 +178,10 @@ struct Reading {
 }
 
 impl Reading {
-    const fn new(question_end: usize) -> Self {
+    fn new(question_end: usize) -> Self {
         Self {
             end: question_end,
+            fields: walk::Fields::default(),
             ttls: Vec::new(),
             lowest: None,
             soa: false,
@@ -197,7 +199,9 @@ impl Reading {
         ] {
             let count = walk::u16_at(message, count_at).ok_or(ResponseError::Malformed)?;
             for _ in 0..count {
-                let record = walk::record(message, self.end).ok_or(ResponseError::Malformed)?;
+                let record = walk::record(message, self.end, &self.fields)
+                    .ok_or(ResponseError::Malformed)?;
+                self.fields.add(&record);
                 if matches!(opt, Opt::Last(_)) {
                     opt = Opt::Between;
                 }

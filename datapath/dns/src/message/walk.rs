@@ -36,10 +36,32 @@ pub(super) fn u32_at(message: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(octets.try_into().ok()?))
 }
 
+/// Parts of a message that hold no names and may change (types, TTLs, addresses), each
+/// from where to where, in the message's order.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<(usize, usize)>);
+
+impl Fields {
+    /// Takes those of a record, which lies behind the ones before.
+    pub(super) fn add(&mut self, record: &Record) {
+        let end = match Rtype::from_int(record.rtype) {
+            Rtype::A | Rtype::AAAA => record.end,
+            _ => record.data,
+        };
+        self.0.push((record.ttl_at - 4, end));
+    }
+
+    fn touch(&self, from: usize, to: usize) -> bool {
+        let next = self.0.partition_point(|&(_, end)| end <= from);
+        self.0.get(next).is_some_and(|&(start, _)| start < to)
+    }
+}
+
 /// Where the name at `start` ends; none unless it is whole, at most 255 octets
 /// uncompressed, and each of its pointers leads to what lies wholly before it, so
-/// that a message cut after any record stays readable.
-pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
+/// that a message cut after any record stays readable, and to none of `fields`, so that
+/// it stays so when those change.
+pub(super) fn name_end(message: &[u8], start: usize, fields: &Fields) -> Option<usize> {
     let mut at = start;
     let mut end = None;
     let mut lowest = start;
@@ -47,21 +69,29 @@ pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
     let mut length = 1;
     loop {
         let octet = *part.get(at)?;
+        let size = match octet {
+            1..=63 => usize::from(octet) + 1,
+            0xc0.. => 2,
+            _ => 1,
+        };
+        if end.is_some() && fields.touch(at, at + size) {
+            return None;
+        }
         match octet {
             0 => return Some(end.unwrap_or(at + 1)),
             1..=63 => {
-                length += usize::from(octet) + 1;
+                length += size;
                 if length > MAX_NAME {
                     return None;
                 }
-                at += usize::from(octet) + 1;
+                at += size;
             }
             0xc0.. => {
                 let target = usize::from(u16_at(part, at)? & 0x3fff);
                 if target >= lowest || target < HEADER {
                     return None;
                 }
-                end = end.or(Some(at + 2));
+                end = end.or(Some(at + size));
                 part = &message[..lowest];
                 lowest = target;
                 at = target;
@@ -71,9 +101,9 @@ pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// The record at `start`.
-pub(super) fn record(message: &[u8], start: usize) -> Option<Record> {
-    let fixed = name_end(message, start)?;
+/// The record at `start`; none if it or a name in it cannot be read, see [`name_end`].
+pub(super) fn record(message: &[u8], start: usize, fields: &Fields) -> Option<Record> {
+    let fixed = name_end(message, start, fields)?;
     let data = fixed + 10;
     let end = data + usize::from(u16_at(message, fixed + 8)?);
     let record = Record {
@@ -84,13 +114,13 @@ pub(super) fn record(message: &[u8], start: usize) -> Option<Record> {
         data,
         end,
     };
-    has_readable_names(message.get(..end)?, &record).then_some(record)
+    has_readable_names(message.get(..end)?, &record, fields).then_some(record)
 }
 
 /// Whether the names in a record's data are names, and end with it: in the types in
 /// which they may be compressed (RFC 3597 §4) and SRV.
-fn has_readable_names(message: &[u8], record: &Record) -> bool {
-    let name = |at| name_end(message, at);
+fn has_readable_names(message: &[u8], record: &Record, fields: &Fields) -> bool {
+    let name = |at| name_end(message, at, fields);
     let data = record.data;
     let end = match Rtype::from_int(record.rtype) {
         Rtype::NS | Rtype::CNAME | Rtype::PTR => name(data),
@@ -108,7 +138,7 @@ pub(super) fn question_end(message: &[u8]) -> Option<usize> {
     if u16_at(message, 4)? != 1 {
         return None;
     }
-    let end = name_end(message, HEADER)? + 4;
+    let end = name_end(message, HEADER, &Fields::default())? + 4;
     (end <= message.len()).then_some(end)
 }
 
@@ -120,8 +150,8 @@ mod tests {
     fn names_end_where_they_do() {
         let mut message = vec![0; HEADER];
         message.extend(b"\x04miek\x02nl\0\x03www\xc0\x0c");
-        assert_eq!(name_end(&message, 12), Some(21));
-        assert_eq!(name_end(&message, 21), Some(27));
+        assert_eq!(name_end(&message, 12, &Fields::default()), Some(21));
+        assert_eq!(name_end(&message, 21, &Fields::default()), Some(27));
     }
 
     #[test]
@@ -137,7 +167,11 @@ mod tests {
         ] {
             let mut message = vec![0; HEADER];
             message.extend(pointers);
-            assert_eq!(name_end(&message, 12), None, "{pointers:x?}");
+            assert_eq!(
+                name_end(&message, 12, &Fields::default()),
+                None,
+                "{pointers:x?}"
+            );
         }
     }
 
@@ -146,7 +180,19 @@ mod tests {
         let mut message = vec![0; HEADER];
         // The data of one record, which as a label would hold the owner of the next.
         message.extend(b"\x04\x01\x02\x03\xc0\x0c\0");
-        assert_eq!(name_end(&message, 16), None);
+        assert_eq!(name_end(&message, 16, &Fields::default()), None);
+    }
+
+    #[test]
+    fn no_name_is_in_a_ttl() {
+        let mut message = vec![0; HEADER];
+        // A TTL of 256 seconds: one octet long, the label that follows it is the class's.
+        message.extend(b"\0\0\x01\0\x01\0\0\x01\0\0\x04\0\0\0\0\xc0\x13");
+        let first = record(&message, HEADER, &Fields::default()).unwrap();
+        assert_eq!(name_end(&message, first.end, &Fields::default()), Some(29));
+        let mut fields = Fields::default();
+        fields.add(&first);
+        assert_eq!(name_end(&message, first.end, &fields), None);
     }
 
     #[test]
@@ -156,7 +202,7 @@ mod tests {
             message.extend([0, 0, rtype, 0, 1, 0, 0, 0, 60, 0]);
             message.push(u8::try_from(data.len()).unwrap());
             message.extend(data);
-            record(&message, HEADER).is_some()
+            record(&message, HEADER, &Fields::default()).is_some()
         };
         for (rtype, fixed) in [(2, 0), (5, 0), (12, 0), (15, 2), (33, 6)] {
             let data = |name: &[u8]| [&[0; 6][..fixed], name].concat();
@@ -179,9 +225,9 @@ mod tests {
             message.extend([b'a'; 62]);
         }
         message.extend(b"\x01a\0");
-        assert_eq!(name_end(&message, 12), Some(12 + 255));
+        assert_eq!(name_end(&message, 12, &Fields::default()), Some(12 + 255));
         message.truncate(message.len() - 3);
         message.extend(b"\x02aa\0");
-        assert_eq!(name_end(&message, 12), None);
+        assert_eq!(name_end(&message, 12, &Fields::default()), None);
     }
 }

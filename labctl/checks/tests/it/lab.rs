@@ -103,10 +103,11 @@ pub(crate) fn with_all_that_is_shipped() -> Context {
     lab.pods
         .push(pod("web-w1", None, "k8s-w1", [10, 244, 1, 50], "web-w1"));
     for (number, node) in [(0, "k8s-ctr"), (1, "k8s-w1"), (2, "k8s-w2")] {
-        let name = format!("node-web-{number}");
-        let address = [10, 244, number, 60];
-        lab.pods
-            .push(pod(&name, Some("node-web"), node, address, "node-web"));
+        for (owner, last) in [("node-web", 60), ("node-local-dns", 61)] {
+            let name = format!("{owner}-{number}");
+            let address = [10, 244, number, last];
+            lab.pods.push(pod(&name, Some(owner), node, address, owner));
+        }
     }
     lab
 }

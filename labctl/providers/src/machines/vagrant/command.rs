@@ -261,11 +261,13 @@ mod tests {
 
     #[test]
     fn an_interrupt_reaches_the_whole_group() {
-        let mut command = Command::new("sh");
+        // What a shell starts in the background ignores SIGINT, tests too, and hands that on.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "sh", "-c"]);
         // The shell goes on when its child ends, as Vagrant's launcher does with Ruby. That
         // both are there, and the trap is set, is what the child's line says.
         command
-            .args(["-c", "trap : INT; sh -c 'echo; exec sleep 600'; exit 7"])
+            .arg("trap : INT; sh -c 'echo; exec sleep 600'; exit 7")
             .stdout(Stdio::piped())
             .process_group(0);
         let mut child = command.spawn().expect("a shell");

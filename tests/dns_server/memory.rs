@@ -8,11 +8,14 @@ mod as_root {
     const CAPACITY: u16 = 9984;
     /// Names for each: shards fill unevenly.
     const NAMES: u16 = 15_000;
-    /// design.md and the KEP of node-local DNS: the pod's limit.
-    const MOST_KIB: u64 = 30 * 1024;
+    /// Of the 30 MiB that the pod may take (KEP of node-local DNS), what is left beside the
+    /// pages of an optimised program, 8.2 MiB. Those of this one, which is not, are not
+    /// counted: they are 21 MiB, and the caches make no difference to them. `cargo xtask
+    /// bench dns` shows all of it.
+    const MOST_KIB: u64 = 20 * 1024;
 
     #[test]
-    fn full_caches_fit_into_thirty_megabytes() {
+    fn full_caches_leave_room_for_the_program_in_thirty_megabytes() {
         let site = Site::new("3600", "max_concurrent 1000");
         let mut server = site.start(&Site::binary(), &[]);
         let socket = socket();
@@ -28,7 +31,7 @@ mod as_root {
             entries >= 1.9 * f64::from(CAPACITY) && entries <= 2.0 * f64::from(CAPACITY),
             "{entries} entries"
         );
-        let resident = server.status_kib("VmRSS");
+        let resident = server.status_kib("RssAnon");
         println!("{resident} KiB with {entries} entries");
         assert!(
             resident <= MOST_KIB,

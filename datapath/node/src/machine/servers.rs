@@ -114,8 +114,9 @@ impl Machine {
         let cgroup = self.places.cgroup(server.kind());
         if !cgroup.own_pids()?.is_empty() {
             cgroup.kill()?;
-            cgroup.wait_empty(Instant::now() + DEATH)?;
         }
+        // Threads that still end keep it from going, and aren't in `cgroup.procs`.
+        cgroup.wait_empty(Instant::now() + DEATH)?;
         cgroup.remove()?;
         Ok(cgroup.create()?)
     }

@@ -138,8 +138,10 @@ pub(super) fn stop(places: &Places, node: &str, kind: Kind) -> Result<(), Provid
     let cgroup = places.cgroup_of(node, kind);
     if !cgroup.own_pids()?.is_empty() {
         cgroup.kill()?;
-        cgroup.wait_empty(Instant::now() + DEATH)?;
     }
+    // Also of what someone else killed: a process whose last thread is about to end is no
+    // longer in `cgroup.procs`, and still keeps the cgroup from going (EBUSY).
+    cgroup.wait_empty(Instant::now() + DEATH)?;
     cgroup.remove()?;
     Ok(cgroup.create()?)
 }

@@ -7,6 +7,7 @@ mod demo;
 #[cfg(test)]
 mod dependency_rule;
 mod ebpf;
+mod libtest;
 mod setup;
 mod table;
 mod test;

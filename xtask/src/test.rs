@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::command::{command, is_root, run};
+use crate::libtest::Tally;
 use crate::{ebpf, setup, vm};
 
 /// Options of `cargo xtask test`.
@@ -22,10 +23,6 @@ pub(crate) struct Options {
     #[command(flatten)]
     vm: vm::MatrixOptions,
 }
-
-/// Tests that need root have this in their path (`mod as_root`). Without root they
-/// fail, so nothing is skipped in silence.
-const NEEDS_ROOT: &str = "as_root::";
 
 const FUZZ_TARGETS: [&str; 4] = ["corefile", "dns", "lab_file", "pcap"];
 
@@ -65,48 +62,21 @@ fn everything(options: &Options) -> Result<()> {
     for target in FUZZ_TARGETS.iter().filter(|_| options.fuzz > 0) {
         fuzz(target, options.fuzz)?;
     }
+    // Once more: thousands of lines came since.
+    print!("{}", tally.failures());
     println!("{} tests ran as root", tally.passed_as_root);
+    let failed = tally.failed.len();
     println!(
-        "{} passed, {} failed, {} skipped",
-        tally.passed, tally.failed, tally.ignored
+        "{} passed, {failed} failed, {} skipped",
+        tally.passed, tally.ignored
     );
-    if tally.failed > 0 {
-        bail!("{} tests failed", tally.failed);
+    if failed > 0 {
+        bail!("{failed} tests failed");
     }
     if tally.passed_as_root == 0 {
         bail!("no test ran as root: run `cargo xtask test` as root");
     }
     Ok(())
-}
-
-/// What libtest said of its tests.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) passed: u32,
-    pub(crate) passed_as_root: u32,
-    pub(crate) failed: u32,
-    ignored: u32,
-}
-
-impl Tally {
-    /// Counts one line of libtest's output: `test path::name ... ok`.
-    pub(crate) fn count(&mut self, line: &str) {
-        let Some((name, result)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.rsplit_once(" ... "))
-        else {
-            return;
-        };
-        match result {
-            "ok" => {
-                self.passed += 1;
-                self.passed_as_root += u32::from(name.contains(NEEDS_ROOT));
-            }
-            "FAILED" => self.failed += 1,
-            _ if result.starts_with("ignored") => self.ignored += 1,
-            _ => {}
-        }
-    }
 }
 
 /// Runs `cargo test`, passing its output through and counting it.
@@ -135,7 +105,7 @@ fn cargo_test() -> Result<Tally> {
         tally.count(&line);
     }
     let status = child.wait().context("failed to wait for cargo test")?;
-    if !status.success() && tally.failed == 0 {
+    if !status.success() && tally.failed.is_empty() {
         bail!("cargo test ended with {status}");
     }
     Ok(tally)
@@ -158,33 +128,4 @@ fn fuzz(target: &str, seconds: u32) -> Result<()> {
         "-print_final_stats=1",
     ]);
     run(&mut cargo).with_context(|| format!("fuzz target {target} found something"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_what_libtest_prints() {
-        let mut tally = Tally::default();
-        for line in [
-            "running 4 tests",
-            "test up::as_root::second_up_plans_nothing ... ok",
-            "test filter::tests::cidr ... ok",
-            "test filter::tests::range ... FAILED",
-            "test filter::tests::slow ... ignored, needs a day",
-            "test result: FAILED. 2 passed; 1 failed; 1 ignored",
-        ] {
-            tally.count(line);
-        }
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 2,
-                passed_as_root: 1,
-                failed: 1,
-                ignored: 1
-            }
-        );
-    }
 }

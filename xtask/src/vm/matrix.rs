@@ -18,7 +18,7 @@ use super::programs::{self, Program};
 use super::suites::{ATTACH_MODES, SUITES, Suite, without_symbols};
 use super::{MatrixOptions, image, lab};
 use crate::command::{command, run as run_command, target_folder};
-use crate::test::Tally;
+use crate::libtest::Tally;
 
 /// Memory of a machine, in MiB: the verifier's and the maps'.
 const MEMORY: u32 = 512;
@@ -179,12 +179,13 @@ fn run_suite(guest: &Guest, suite: &Suite, binary: &Path, logs: &Path) -> Result
         tally.count(line);
     }
     ensure!(
-        output.exit.success() && tally.failed == 0,
-        "{} passed, {} failed, it {}; see {}",
+        output.exit.success() && tally.failed.is_empty(),
+        "{} passed, {} failed, it {}; see {}\n{}",
         tally.passed,
-        tally.failed,
+        tally.failed.len(),
         output.exit,
-        log.display()
+        log.display(),
+        tally.failures()
     );
     ensure!(
         tally.passed_as_root > 0,

@@ -11,12 +11,14 @@ mod service_tables;
 mod sock;
 mod tables;
 mod tcx;
+mod verified;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapError, MapInfo, ProgramArray};
+use aya::pin::PinError;
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError};
 use lab_datapath_common::{
@@ -38,6 +40,7 @@ use attach::Attachments;
 use clsact::Filters;
 use sock::SocketPrograms;
 use tcx::Links;
+use verified::{Verifiable, Verified};
 
 /// Built from `datapath/ebpf` by `cargo xtask ebpf`.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/datapath.bpf.o");
@@ -173,7 +176,7 @@ pub(crate) struct Datapath {
     ebpf: Ebpf,
     sizes: Sizes,
     attachments: Attachments,
-    folder: PathBuf,
+    bpffs: PathBuf,
     sockets: Option<SocketPrograms>,
     pub(crate) tables: Tables,
     pub(crate) services: ServiceTables,
@@ -210,11 +213,13 @@ impl Datapath {
         for name in maps::ALL {
             remove_unless_fit(&folder.join(name), name, sizes)?;
         }
+        if !maps::ALL.iter().all(|name| folder.join(name).exists()) {
+            Verified::forget_all(bpffs)?;
+        }
         let mut ebpf = load_object(object, &folder, sizes)?;
+        let verified = Verified::of(bpffs, "datapath", object)?;
         for program in programs::ALL.into_iter().chain(programs::CALLED) {
-            classifier(&mut ebpf, program)?
-                .load()
-                .map_err(|source| DatapathError::Program { program, source })?;
+            verified.provide(program, classifier(&mut ebpf, program)?)?;
         }
         fill_calls(&mut ebpf)?;
         let tables = Tables::take(&mut ebpf, sizes)?;
@@ -227,11 +232,19 @@ impl Datapath {
             ebpf,
             sizes,
             attachments,
-            folder,
+            bpffs: bpffs.to_owned(),
             sockets: None,
             tables,
             services,
         })
+    }
+
+    /// Has the kernel verify all programs, with maps of the usual sizes, and pins both for an
+    /// agent to come.
+    pub(crate) fn verify_ahead(bpffs: &Path) -> Result<(), DatapathError> {
+        let sizes = Sizes::of(&DatapathSettings::default());
+        let mut datapath = Self::load(None, bpffs, sizes, AttachMode::of_kernel())?;
+        datapath.socket_programs().map(drop)
     }
 
     /// Puts the socket programs on `cgroup`, or takes them off when kube-proxy
@@ -241,19 +254,24 @@ impl Datapath {
         handling: ServiceHandling,
         cgroup: &Cgroup,
     ) -> Result<(), DatapathError> {
-        let links = self.folder.join(SOCKET_LINKS);
         if handling == ServiceHandling::KubeProxy {
             self.sockets = None;
-            return sock::detach(&links);
+            return sock::detach(&self.bpffs.join(FOLDER).join(SOCKET_LINKS));
         }
-        let programs = match &mut self.sockets {
-            Some(loaded) => loaded,
+        self.socket_programs()?.attach(cgroup)
+    }
+
+    fn socket_programs(&mut self) -> Result<&mut SocketPrograms, DatapathError> {
+        match &mut self.sockets {
+            Some(loaded) => Ok(loaded),
             slot => {
-                let ebpf = load_object(sock::OBJECT, &self.folder, self.sizes)?;
-                slot.insert(SocketPrograms::load(ebpf, links)?)
+                let folder = self.bpffs.join(FOLDER);
+                let ebpf = load_object(sock::OBJECT, &folder, self.sizes)?;
+                let verified = Verified::of(&self.bpffs, "sock", sock::OBJECT)?;
+                let links = folder.join(SOCKET_LINKS);
+                Ok(slot.insert(SocketPrograms::load(ebpf, &verified, links)?))
             }
-        };
-        programs.attach(cgroup)
+        }
     }
 
     /// Names of the programs that should be on the node's sockets and are not.
@@ -310,6 +328,21 @@ fn fill_calls(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
         calls.set(index, loaded, 0).map_err(fault)?;
     }
     Ok(())
+}
+
+impl Verifiable for SchedClassifier {
+    fn take_over(&mut self, pin: &Path) -> Result<(), ProgramError> {
+        *self = Self::from_pin(pin)?;
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<(), ProgramError> {
+        self.load()
+    }
+
+    fn pin(&mut self, pin: &Path) -> Result<(), PinError> {
+        Self::pin(self, pin)
+    }
 }
 
 fn classifier<'e>(

@@ -28,6 +28,7 @@ mod kept;
 mod observe;
 mod perform;
 mod places;
+mod prepare;
 mod release;
 pub mod run;
 mod servers;

@@ -7,6 +7,7 @@ mod l2;
 mod node;
 mod services;
 mod tunnel;
+mod verified;
 
 use std::net::Ipv4Addr;
 

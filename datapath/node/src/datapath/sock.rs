@@ -6,10 +6,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
+use aya::pin::PinError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::{CgroupAttachMode, Program, ProgramError, ProgramInfo};
+use aya::programs::{
+    CgroupAttachMode, CgroupSock, CgroupSockAddr, CgroupSockAddrAttachType, CgroupSockAttachType,
+    Program, ProgramError, ProgramInfo,
+};
 use lab_datapath_common::programs::sock;
 
+use super::verified::{Verifiable, Verified};
 use super::{DatapathError, chain};
 use crate::cgroup::Cgroup;
 
@@ -23,20 +28,23 @@ pub(crate) struct SocketPrograms {
 }
 
 impl SocketPrograms {
-    /// Has the kernel verify the programs of `ebpf`, which shares the datapath's maps.
-    pub(super) fn load(mut ebpf: Ebpf, folder: PathBuf) -> Result<Self, DatapathError> {
+    /// Has the kernel verify the programs of `ebpf`, which shares the datapath's maps, as
+    /// far as it has not.
+    pub(super) fn load(
+        mut ebpf: Ebpf,
+        verified: &Verified,
+        folder: PathBuf,
+    ) -> Result<Self, DatapathError> {
         make_folder(&folder)?;
         for name in sock::ALL {
-            let program = program(&mut ebpf, name)?;
-            match program {
-                Program::CgroupSockAddr(it) => it.load(),
-                Program::CgroupSock(it) => it.load(),
+            match program(&mut ebpf, name)? {
+                Program::CgroupSockAddr(it) => {
+                    let at = address_hook(name).ok_or(DatapathError::Missing(name))?;
+                    verified.provide(name, &mut (it, at))?;
+                }
+                Program::CgroupSock(it) => verified.provide(name, it)?,
                 _ => return Err(DatapathError::Missing(name)),
             }
-            .map_err(|source| DatapathError::Program {
-                program: name,
-                source,
-            })?;
         }
         Ok(Self { ebpf, folder })
     }
@@ -96,6 +104,53 @@ impl SocketPrograms {
             .and_then(|pinned| FdLink::from(pinned).info())
             .map(|info| info.program_id());
         matches!((own, there), (Some(own), Ok(there)) if own == there)
+    }
+}
+
+/// Where a program is called that gets an address.
+fn address_hook(name: &str) -> Option<CgroupSockAddrAttachType> {
+    use CgroupSockAddrAttachType as At;
+    Some(match name {
+        sock::CONNECT4 => At::Connect4,
+        sock::SENDMSG4 => At::UDPSendMsg4,
+        sock::RECVMSG4 => At::UDPRecvMsg4,
+        sock::GETPEERNAME4 => At::GetPeerName4,
+        sock::CONNECT6 => At::Connect6,
+        sock::SENDMSG6 => At::UDPSendMsg6,
+        sock::RECVMSG6 => At::UDPRecvMsg6,
+        sock::GETPEERNAME6 => At::GetPeerName6,
+        _ => return None,
+    })
+}
+
+/// With where it is called: a pin does not say.
+impl Verifiable for (&mut CgroupSockAddr, CgroupSockAddrAttachType) {
+    fn take_over(&mut self, pin: &Path) -> Result<(), ProgramError> {
+        *self.0 = CgroupSockAddr::from_pin(pin, self.1)?;
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<(), ProgramError> {
+        self.0.load()
+    }
+
+    fn pin(&mut self, pin: &Path) -> Result<(), PinError> {
+        self.0.pin(pin)
+    }
+}
+
+impl Verifiable for CgroupSock {
+    fn take_over(&mut self, pin: &Path) -> Result<(), ProgramError> {
+        *self = Self::from_pin(pin, CgroupSockAttachType::PostBind4)?;
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<(), ProgramError> {
+        self.load()
+    }
+
+    fn pin(&mut self, pin: &Path) -> Result<(), PinError> {
+        Self::pin(self, pin)
     }
 }
 

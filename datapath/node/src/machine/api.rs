@@ -19,6 +19,9 @@ pub use client::{Client, ClientError};
 pub enum Request {
     /// Who is there; answers [`Answer::Hello`]. Changes nothing.
     Hello,
+    /// Do ahead what any node needs first, and takes longest; answers [`Answer::Done`].
+    /// Asked of machines that become templates.
+    Prepare,
     /// Make the machine a node of a lab, or take up again what it is; answers
     /// [`Answer::Done`]. Refused while it carries another lab.
     Claim(Claim),

@@ -74,7 +74,7 @@ fn has_bpffs() -> bool {
     statfs(BPFFS).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }
 
-fn mount_bpffs() -> Result<(), MachineError> {
+pub(super) fn mount_bpffs() -> Result<(), MachineError> {
     if has_bpffs() {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use lab_model::plan::Action;
 
 use super::api::{Answer, Failure, Hello, Owner, Request, Response};
 use super::before::Claimed;
-use super::{HOME, Machine, MachineError, release, systemd};
+use super::{HOME, Machine, MachineError, prepare, release, systemd};
 use crate::api::{Client, SOCKET};
 
 /// Answers the requests on `from`, a line each, until it ends.
@@ -42,6 +42,10 @@ fn answer(request: Request) -> Result<Answer, Failure> {
         Request::Hello => hello()
             .map(|hello| Answer::Hello(hello.into()))
             .map_err(whole),
+        Request::Prepare => {
+            prepare::prepare().map_err(whole)?;
+            Ok(Answer::Done)
+        }
         Request::Claim(claim) => {
             Machine::claim(&claim).map_err(whole)?;
             Ok(Answer::Done)

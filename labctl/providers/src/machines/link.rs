@@ -122,6 +122,19 @@ impl Link {
         Ok(())
     }
 
+    /// Has a machine that becomes a template do ahead what any node needs first. Nothing of
+    /// the conversation is left in it.
+    pub(super) fn prepare(&mut self) -> Result<(), ProviderError> {
+        let prepared = self.ask(Conversation::prepare)?;
+        if let Some(helper) = self.helper.take() {
+            helper.end()?;
+        }
+        prepared.map_err(|source| ProviderError::Node {
+            node: "template".to_owned(),
+            source,
+        })
+    }
+
     /// Removes labctl and all that is its from the machine.
     pub(super) fn release(&mut self, owner: &Owner) -> Result<(), ProviderError> {
         match self.ask(Conversation::hello)? {
@@ -170,16 +183,21 @@ impl Helper {
         })
     }
 
-    /// Why it ended: the connection, or the program itself.
-    fn last_words<T>(mut self) -> Result<Result<T, ClientError>, ProviderError> {
+    /// Ends the conversation, and waits for it to have ended over there.
+    fn end(mut self) -> Result<lab_ssh::Exit, SshError> {
         // Its input ends with this, and it with its input.
         drop(self.client);
-        let exit = self.process.wait()?;
+        self.process.wait()
+    }
+
+    /// Why it ended: the connection, or the program itself.
+    fn last_words<T>(mut self) -> Result<Result<T, ClientError>, ProviderError> {
+        let mut stderr = self.stderr.take();
+        let exit = self.end()?;
         let mut said = String::new();
-        let _ = self
-            .stderr
-            .take()
-            .map(|mut stderr| stderr.read_to_string(&mut said));
+        let _ = stderr
+            .as_mut()
+            .map(|stderr| stderr.read_to_string(&mut said));
         let message = match exit.code() {
             NOT_FOUND | NOT_EXECUTABLE => NOT_INSTALLED.to_owned(),
             code => format!(

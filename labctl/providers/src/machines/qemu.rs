@@ -114,7 +114,8 @@ impl Qemu {
         let mut prepare = |machine: &Machine| {
             let to = own.destination(machine.ssh_port());
             let mut link = Link::open(&self.runtime, &to)?;
-            Ok(link.install_only(&executable)?)
+            link.install_only(&executable)?;
+            Ok(link.prepare()?)
         };
         let made = store.make_template(&spec, Instant::now() + BOOT, interrupt, &mut prepare);
         match made {

@@ -71,6 +71,14 @@ impl<R: BufRead, W: Write> Client<R, W> {
         }
     }
 
+    /// Does ahead what any node needs first.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn prepare(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Prepare)
+    }
+
     /// Makes the machine a node.
     ///
     /// # Errors

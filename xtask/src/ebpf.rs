@@ -26,7 +26,14 @@ pub(crate) struct Options {
 }
 
 /// The objects, one per binary of `datapath/ebpf`.
-const OBJECTS: [&str; 5] = ["datapath", "outside", "passthrough", "rewind", "sock"];
+const OBJECTS: [&str; 6] = [
+    "datapath",
+    "dns",
+    "outside",
+    "passthrough",
+    "rewind",
+    "sock",
+];
 /// What the digest covers.
 const SOURCES: [&str; 3] = [
     "datapath/common/src",

@@ -22,19 +22,24 @@ use nix::sched::{CloneFlags, unshare};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/datapath.bpf.o");
 const SOCKETS: &[u8] = aya::include_bytes_aligned!("../../prebuilt/sock.bpf.o");
+const ANSWERS: &[u8] = aya::include_bytes_aligned!("../../prebuilt/dns.bpf.o");
 const INTERFACE: &str = "lo";
 
 fn main() {
-    classifiers();
-    socket_programs();
-}
-
-fn classifiers() {
-    let mut ebpf = datapath::load(OBJECT);
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace, as root");
     qdisc_add_clsact(INTERFACE).expect("every kernel since 4.5 has clsact");
-    for name in programs::ALL.into_iter().chain(programs::CALLED) {
-        let program = program(&mut ebpf, name);
+    let names = programs::ALL.into_iter().chain(programs::CALLED);
+    classifiers(&mut datapath::load(OBJECT), names);
+    socket_programs();
+    let mut answers = Ebpf::load(ANSWERS).expect("the object's maps");
+    let loaded = program(&mut answers, programs::DNS_CACHED).load();
+    loaded.expect("this kernel's verifier takes it");
+    classifiers(&mut answers, [programs::DNS_CACHED]);
+}
+
+fn classifiers(ebpf: &mut Ebpf, names: impl IntoIterator<Item = &'static str>) {
+    for name in names {
+        let program = program(ebpf, name);
         let verified = verified(program.info());
         let tcx = attach(program, TcAttachOptions::TcxOrder(LinkOrder::default()));
         let clsact = attach(program, TcAttachOptions::Netlink(NlOptions::default()));

@@ -4,6 +4,7 @@
 //! in either byte order as long as every word is read in the same one.
 
 /// What changed: a ones' complement sum of new words minus old words.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Difference(u32);
 
@@ -24,6 +25,30 @@ impl Difference {
     pub const fn of_address(old: u32, new: u32) -> Self {
         let old = !old;
         Self((old & 0xffff) + (old >> 16) + (new & 0xffff) + (new >> 16))
+    }
+
+    /// Bytes from an even offset on became others; of an odd number the last is the first
+    /// half of a word.
+    #[must_use]
+    pub fn of_bytes(old: &[u8], new: &[u8]) -> Self {
+        let words = |bytes: &[u8]| {
+            let words = bytes.chunks(2).map(|word| match *word {
+                [first, second] => [first, second],
+                _ => [word[0], 0],
+            });
+            words.fold(Self::NONE, |sum, word| {
+                sum.and(Self::of_word(0xffff, u16::from_ne_bytes(word)))
+            })
+        };
+        let old = fold(words(old).0);
+        words(new).and(Self::of_word(old, 0))
+    }
+
+    /// The change as a sum: what `bpf_l4_csum_replace` takes without a size.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(self) -> u32 {
+        fold(self.0) as u32
     }
 
     /// Both changes.

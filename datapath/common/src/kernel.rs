@@ -32,6 +32,9 @@ pub mod csum {
     /// A checksum of 0 means "none" and stays; one that becomes 0 is written
     /// as 0xffff (UDP, RFC 768).
     pub const MARK_MANGLED_0: u64 = 1 << 5;
+    /// A change of any size: `from` is 0, and `to` a ones' complement sum of new words
+    /// minus old ones.
+    pub const DIFFERENCE: u64 = 0;
     /// A 16-bit change.
     pub const SIZE_2: u64 = 2;
     /// A 32-bit change.

@@ -14,6 +14,7 @@ pub mod address;
 pub mod arp;
 pub mod checksum;
 pub mod conntrack;
+pub mod dns;
 pub mod drop_reason;
 pub mod endpoint;
 pub mod fragment;

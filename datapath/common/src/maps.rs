@@ -88,6 +88,13 @@ pub const ALL: [&str; 24] = [
 /// of the node behind that interface (hash).
 pub const OUTSIDE_ADDRESSES: &str = "outside_addresses";
 
+/// Object `dns`: [`crate::dns::Question`] → [`crate::dns::Answer`] (hash).
+pub const DNS_ANSWERS: &str = "dns_answers";
+
+/// Object `dns`: [`crate::dns::Answer::slot`] → `u64`, how often it was given (per-CPU
+/// array).
+pub const DNS_HITS: &str = "dns_hits";
+
 /// What every node's `eth0` has, as behind VirtualBox's NAT.
 pub const OUTSIDE_NODE_ADDRESS: crate::Address = crate::Address::from_bytes([10, 0, 2, 15]);
 

@@ -3,6 +3,7 @@
 use crate::address::{Address, Port};
 use crate::arp::{L2Responder, L2ResponderKey};
 use crate::conntrack::CtEntry;
+use crate::dns::{Answer, Question};
 use crate::endpoint::{Endpoint, IpcacheEntry};
 use crate::fragment::{FragmentKey, Ports};
 use crate::maps::{MetricsKey, MetricsValue};
@@ -53,4 +54,6 @@ plain_old_data! {
     SkipKey: 16,
     Config: 16,
     Event: 192,
+    Question: 104,
+    Answer: 560,
 }

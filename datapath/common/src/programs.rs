@@ -110,6 +110,9 @@ pub const OUTSIDE_IN: &str = "outside_in";
 /// Object `outside`, at egress of the world's interface towards a node.
 pub const OUTSIDE_OUT: &str = "outside_out";
 
+/// Object `dns`, at ingress of the interface through which clients reach a DNS server.
+pub const DNS_CACHED: &str = "cil_dns_cached";
+
 /// Object `rewind`, for measurements: restores the packet, then calls the program
 /// in its array `measured`.
 pub const REWIND: &str = "rewind";

@@ -180,6 +180,7 @@ impl Packet for Host<'_> {
                 sum(&(from as u16).to_ne_bytes()),
                 sum(&(to as u16).to_ne_bytes()),
             ),
+            csum::DIFFERENCE => (0, sum(&(to as u16).to_ne_bytes())),
             csum::SIZE_4 => (sum(&from.to_ne_bytes()), sum(&to.to_ne_bytes())),
             size => panic!("no change has size {size}"),
         };

@@ -9,6 +9,7 @@ mod allocation;
 mod arp;
 mod conntrack;
 mod decision;
+mod dns;
 mod flows;
 mod forwarding;
 mod fragments;

@@ -1,5 +1,6 @@
 //! Loading programs takes root; without it these tests fail.
 
+mod dns;
 mod fragments;
 mod icmp;
 mod icmp_errors;

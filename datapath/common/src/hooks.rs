@@ -10,7 +10,7 @@ use crate::arp;
 use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::endpoint::{self, Endpoint};
-use crate::ipv4::Ipv4;
+use crate::ipv4::{Fragment, Ipv4};
 use crate::kernel::{Kernel, Packet, Route};
 use crate::nat::egress::masquerade;
 use crate::nat::reverse::{Outcome, unmasquerade};
@@ -290,7 +290,10 @@ pub fn to_netdev_past_services<K: Kernel>(k: &mut K) -> Result<Action, DropReaso
     let Some(device) = k.device(k.ifindex()) else {
         return Ok(Action::Continue);
     };
-    leave(k, &k.settings(), &device, &mut ip, false)
+    // From nobody here: it may be a client's, and about a flow that went to a backend of another
+    // node under this one's address.
+    let is_service = ip.fragment == Fragment::Whole && k.endpoint(ip.source).is_none();
+    leave(k, &k.settings(), &device, &mut ip, is_service)
 }
 
 #[inline(always)]

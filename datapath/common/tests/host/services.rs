@@ -488,6 +488,31 @@ fn an_error_from_the_way_to_another_node_names_the_service() {
 }
 
 #[test]
+fn an_error_from_the_clients_side_is_told_another_nodes_backend() {
+    let node = node(&[REMOTE_POD]);
+    let (_, skb) = arrives(&node, &request(SYN));
+    leaves(&node, skb);
+    let quoted = tcp((NODE, NODE_PORT), (ROUTER, 50_000), ACK);
+    let error = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    let (action, skb) = arrives(&node, &error);
+    assert_eq!(action, Ok(Action::Continue));
+    let out = leaves(&node, skb);
+    let quoted = tcp((REMOTE_POD, 8080), (NODE, 50_000), ACK);
+    let mut expected = icmp_error(NODE, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    expected.destination = REMOTE_POD;
+    assert_same(&out, &expected);
+}
+
+#[test]
+fn an_error_that_is_forwarded_for_others_stays_as_it_is() {
+    let node = node(&[REMOTE_POD]);
+    let quoted = tcp((REMOTE_POD, 8080), (ROUTER, 50_000), ACK);
+    let error = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
+    let out = node.frame_leaves(error.frame()).expect("passes");
+    assert_same(&out, &error);
+}
+
+#[test]
 fn a_pods_packet_past_its_sockets_is_translated_both_ways() {
     let node = node(&[NEIGHBOUR_POD]);
     let mut skb = Skb::new(tcp((POD, 40_000), (CLUSTER_IP, 80), SYN).frame(), LXC);

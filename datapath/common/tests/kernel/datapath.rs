@@ -16,6 +16,9 @@ use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{self, MetricsKey, MetricsValue};
 use lab_datapath_common::nat::NatEntry;
+use lab_datapath_common::service::{
+    Affinity, AffinityKey, AffinityMatch, Backend, ReverseNat, Service, ServiceKey,
+};
 use lab_datapath_common::settings::{Device, Settings, flag};
 use lab_datapath_common::trace::Event;
 use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple, programs, protocol};
@@ -114,6 +117,11 @@ fn empty(ebpf: &mut Ebpf) {
     empty_hash::<L2ResponderKey, L2Responder>(ebpf, maps::L2_RESPONDER_V4);
     empty_trie::<IpcacheEntry>(ebpf, maps::IPCACHE);
     empty_trie::<u8>(ebpf, maps::IPMASQ_V4);
+    empty_hash::<ServiceKey, Service>(ebpf, maps::LB4_SERVICES);
+    empty_hash::<u32, Backend>(ebpf, maps::LB4_BACKENDS);
+    empty_hash::<u16, ReverseNat>(ebpf, maps::LB4_REVERSE_NAT);
+    empty_hash::<AffinityKey, Affinity>(ebpf, maps::LB4_AFFINITY);
+    empty_hash::<AffinityMatch, u8>(ebpf, maps::LB_AFFINITY_MATCH);
     let mut metrics: PerCpuHashMap<_, MetricsKey, MetricsValue> = map(ebpf, maps::METRICS);
     let counted: Result<Vec<_>, _> = metrics.keys().collect();
     for key in counted.expect("nothing else changes the map") {
@@ -220,7 +228,8 @@ impl Datapath {
         map.insert(LOOPBACK, device, 0).expect("the map has room");
     }
 
-    fn endpoint(&mut self, address: Ipv4Addr, flags: u32) {
+    /// Puts a pod of this node behind an address.
+    pub(crate) fn endpoint(&mut self, address: Ipv4Addr, flags: u32) {
         let endpoint = Endpoint {
             ifindex: LXC_IFINDEX,
             flags,
@@ -329,7 +338,7 @@ impl Datapath {
         events
     }
 
-    fn map<'a, M>(&'a mut self, name: &str) -> M
+    pub(crate) fn map<'a, M>(&'a mut self, name: &str) -> M
     where
         M: TryFrom<&'a mut Map, Error: std::fmt::Debug>,
     {

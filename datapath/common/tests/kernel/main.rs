@@ -9,3 +9,4 @@
 mod as_root;
 mod datapath;
 mod frame;
+mod services;

@@ -8,3 +8,5 @@ mod mappings;
 mod masquerade;
 mod overlay;
 mod reports;
+mod service_errors;
+mod services;

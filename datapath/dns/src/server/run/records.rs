@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::kubernetes::{Records, Store};
 use crate::log::Output;
 
-/// How often the file is looked at. A look is one `stat`.
+/// How often the file is looked at. A look is one `stat`; inotify would save it, but a user has 128
+/// instances (`fs.inotify.max_user_instances`), and a lab may have a thousand nodes.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a file is told by: replaced, it is another inode.

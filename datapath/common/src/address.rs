@@ -115,6 +115,13 @@ impl Port {
     pub const fn to_be(self) -> u16 {
         self.0
     }
+
+    /// The inverse of [`Port::to_be`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_be(word: u16) -> Self {
+        Self(word)
+    }
 }
 
 impl From<u16> for Port {

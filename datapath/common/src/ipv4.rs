@@ -56,28 +56,36 @@ impl Ipv4 {
     /// too short to hold it.
     #[inline(always)]
     pub fn of_frame<P: Packet>(packet: &P) -> Option<Self> {
-        let frame = packet.load::<{ (L3_OFFSET + MIN_HEADER) as usize }>(0)?;
-        if [frame[12], frame[13]] != [0x08, 0x00] {
+        let [link, w0, w1, w2, w3, w4] = packet.first_words();
+        let [_, _, e0, e1] = link.to_ne_bytes();
+        if [e0, e1] != [0x08, 0x00] {
             return None;
         }
-        let mut header = [0; MIN_HEADER as usize];
-        header.copy_from_slice(&frame[L3_OFFSET as usize..]);
-        Self::decode(&header, L3_OFFSET)
+        Self::decode([w0, w1, w2, w3, w4], L3_OFFSET)
     }
 
     /// The header at `offset`: the packet that an ICMP error quotes.
     #[inline(always)]
     pub fn quoted_at<P: Packet>(packet: &P, offset: u32) -> Option<Self> {
-        Self::decode(&packet.load::<{ MIN_HEADER as usize }>(offset)?, offset)
+        let bytes = packet.load::<{ MIN_HEADER as usize }>(offset)?;
+        let mut words = [0; 5];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        Self::decode(words, offset)
     }
 
+    /// Words as they lie in memory.
     #[inline(always)]
-    fn decode(header: &[u8; MIN_HEADER as usize], offset: u32) -> Option<Self> {
-        let header_length = u32::from(header[0] & 0x0f) * 4;
-        if header[0] >> 4 != 4 || header_length < MIN_HEADER {
+    fn decode([w0, w1, w2, w3, w4]: [u32; 5], offset: u32) -> Option<Self> {
+        let [version, tos, t0, t1] = w0.to_ne_bytes();
+        let [i0, i1, f0, f1] = w1.to_ne_bytes();
+        let [ttl, protocol, c0, c1] = w2.to_ne_bytes();
+        let header_length = u32::from(version & 0x0f) * 4;
+        if version >> 4 != 4 || header_length < MIN_HEADER {
             return None;
         }
-        let flags = u16::from_be_bytes([header[6], header[7]]);
+        let flags = u16::from_be_bytes([f0, f1]);
         let fragment = if flags & 0x1fff != 0 {
             Fragment::Later
         } else if flags & 0x2000 != 0 {
@@ -86,17 +94,17 @@ impl Ipv4 {
             Fragment::Whole
         };
         Some(Self {
-            source: Address::from_bytes([header[12], header[13], header[14], header[15]]),
-            destination: Address::from_bytes([header[16], header[17], header[18], header[19]]),
-            protocol: header[9],
-            ttl: header[8],
-            tos: header[1],
-            total_length: u16::from_be_bytes([header[2], header[3]]),
-            id: [header[4], header[5]],
+            source: Address::from_be(w3),
+            destination: Address::from_be(w4),
+            protocol,
+            ttl,
+            tos,
+            total_length: u16::from_be_bytes([t0, t1]),
+            id: [i0, i1],
             fragment,
             offset,
             header_length,
-            checksum: u16::from_ne_bytes([header[10], header[11]]),
+            checksum: u16::from_ne_bytes([c0, c1]),
         })
     }
 

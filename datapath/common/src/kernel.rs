@@ -15,6 +15,7 @@ use crate::service::Services;
 use crate::service::packet::{Asked, Chosen, Leaving};
 use crate::settings::{Device, Settings};
 use crate::trace::Event;
+use crate::transport::{Datagram, Transport};
 use crate::tunnel::TunnelKey;
 use crate::tuple::Tuple;
 
@@ -45,6 +46,11 @@ pub mod csum {
 pub trait Packet {
     /// Copies `N` bytes out; `None` past the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Bytes 10 to 34 as words, as they lie in memory: of an IPv4 frame all that is read of every
+    /// one. Zeros, the Ethernet type among them, when it is shorter: of an `Option`, LLVM would
+    /// compute with the unset half, which the verifier refuses.
+    fn first_words(&self) -> [u32; 6];
 
     /// Overwrites `N` bytes. Leaves every checksum alone.
     ///
@@ -156,6 +162,9 @@ pub trait Maps {
     /// # Errors
     /// [`Refused`] when the map is full beyond eviction.
     fn ct_create(&self, key: &Tuple, entry: &CtEntry) -> Result<(), Refused>;
+
+    /// Calls [`transport::read`](crate::transport::read), as [`Maps::track`] does.
+    fn transport(&self, datagram: &Datagram) -> Transport;
 
     /// Calls [`conntrack::track`](crate::conntrack::track). In the kernel it is a function that
     /// is verified once and for itself, with variables of its own.

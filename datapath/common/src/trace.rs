@@ -198,7 +198,7 @@ pub fn dropped<K: Kernel>(k: &K, code: u8, is_egress: bool) {
         | u32::from(code) << 8
         | u32::from(reason::UNKNOWN) << 16
         | u32::from(is_egress) << 24;
-    report(k, source, destination, what, k.ifindex());
+    k.report(source, destination, what, k.ifindex());
 }
 
 /// Notes for `cil_to_netdev` what conntrack said of a pod's packet.

@@ -27,6 +27,7 @@ use lab_datapath_common::nat::mapping::{self, PortRange};
 use lab_datapath_common::service::packet::{self, Asked, Chosen, Leaving};
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::{self, Event, HEAD};
+use lab_datapath_common::transport::{self, Datagram, Transport};
 use lab_datapath_common::{Address, DropReason, Tuple, protocol};
 
 use crate::events;
@@ -173,6 +174,52 @@ pub(crate) extern "C" fn lab_drop(context: *mut __sk_buff, reason: u32, directio
     DROP
 }
 
+/// As [`lab_report`]: the transport header. It is read on the way of every packet, and with each
+/// of its kinds the verifier would walk all that follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_transport(
+    context: *mut __sk_buff,
+    source: u32,
+    destination: u32,
+    datagram: u64,
+) -> u64 {
+    let ends = (Address::from_be(source), Address::from_be(destination));
+    let skb = Skb { skb: context };
+    transport::read(&skb, &Datagram::from_word(ends, datagram)).to_word()
+}
+
+/// As [`lab_report`]: the index of the interface behind which the next hop is, and that hop's
+/// address above it; 0 when there is no route. `what` is the protocol, the type of service and the
+/// packet's length, in that order from the lowest byte.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_route(
+    context: *mut __sk_buff,
+    source: u32,
+    destination: u32,
+    what: u64,
+) -> u64 {
+    // SAFETY: an all-zero `bpf_fib_lookup` is a valid one.
+    let mut params: bpf_fib_lookup = unsafe { mem::zeroed() };
+    params.family = AF_INET;
+    params.l4_protocol = what as u8;
+    params.ifindex = Skb { skb: context }.ifindex();
+    params.__bindgen_anon_1.tot_len = (what >> 16) as u16;
+    params.__bindgen_anon_2.tos = (what >> 8) as u8;
+    params.__bindgen_anon_3.ipv4_src = source;
+    params.__bindgen_anon_4.ipv4_dst = destination;
+    let size = mem::size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the pointer and size describe a live local.
+    let result = unsafe { fib_lookup(context.cast(), &raw mut params, size, SKIP_NEIGH) };
+    if result != FIB_SUCCESS || params.family != AF_INET {
+        return 0;
+    }
+    // SAFETY: the helper wrote an IPv4 next hop, as the family says.
+    let next_hop = unsafe { params.__bindgen_anon_4.ipv4_dst };
+    u64::from(params.ifindex) | u64::from(next_hop) << 32
+}
+
 /// As [`lab_report`]: what conntrack says, or -1 when it has no room for an entry.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -312,26 +359,12 @@ impl Maps for Skb {
 
     #[inline(always)]
     fn route(&self, ip: &Ipv4, length: u16) -> Option<Route> {
-        // SAFETY: an all-zero `bpf_fib_lookup` is a valid one.
-        let mut params: bpf_fib_lookup = unsafe { mem::zeroed() };
-        params.family = AF_INET;
-        params.l4_protocol = ip.protocol;
-        params.ifindex = self.ifindex();
-        params.__bindgen_anon_1.tot_len = length;
-        params.__bindgen_anon_2.tos = ip.tos;
-        params.__bindgen_anon_3.ipv4_src = ip.source.to_be();
-        params.__bindgen_anon_4.ipv4_dst = ip.destination.to_be();
-        let size = mem::size_of::<bpf_fib_lookup>() as i32;
-        // SAFETY: the pointer and size describe a live local.
-        let result = unsafe { fib_lookup(self.skb.cast(), &raw mut params, size, SKIP_NEIGH) };
-        if result != FIB_SUCCESS || params.family != AF_INET {
-            return None;
-        }
-        // SAFETY: the helper wrote an IPv4 next hop, as the family says.
-        let next_hop = Address::from_be(unsafe { params.__bindgen_anon_4.ipv4_dst });
-        Some(Route {
-            ifindex: params.ifindex,
-            next_hop,
+        let what = u64::from(ip.protocol) | u64::from(ip.tos) << 8 | u64::from(length) << 16;
+        let found = lab_route(self.skb, ip.source.to_be(), ip.destination.to_be(), what);
+        let ifindex = found as u32;
+        (ifindex != 0).then(|| Route {
+            ifindex,
+            next_hop: Address::from_be((found >> 32) as u32),
         })
     }
 
@@ -356,6 +389,14 @@ impl Maps for Skb {
             maps::CT_ANY4_GLOBAL.insert(key, entry, ANY)
         }
         .map_err(|_| Refused)
+    }
+
+    #[inline(always)]
+    fn transport(&self, datagram: &Datagram) -> Transport {
+        let (source, destination) = datagram.ends();
+        let (source, destination) = (source.to_be(), destination.to_be());
+        let word = lab_transport(self.skb, source, destination, datagram.to_word());
+        Transport::from_word(word)
     }
 
     #[inline(always)]

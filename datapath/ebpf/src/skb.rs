@@ -24,6 +24,10 @@ const OUTER_TTL: u8 = 64;
 /// A key without the local address, which came with Linux 6.0; the route chooses it.
 const TUNNEL_KEY_SIZE: u32 = offset_of!(bpf_tunnel_key, __bindgen_anon_3) as u32;
 
+/// Bytes that LLVM may read as words: of the stack the verifier allows no unaligned ones.
+#[repr(C, align(8))]
+struct Aligned<const N: usize>([u8; N]);
+
 /// The packet of one run.
 pub(crate) struct Skb {
     pub(crate) skb: *mut __sk_buff,
@@ -41,24 +45,39 @@ impl Skb {
 impl Packet for Skb {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        // The frame's headers, which every packet needs, without a call: some 20 ns
-        // where returns are mitigated ("Safe RET"). Elsewhere it is not worth the
-        // states that the verifier would walk.
-        if offset == 0 {
-            // SAFETY: the context is valid for the whole run.
-            let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
-            if data + N <= end {
-                // SAFETY: the bytes are in the linear part, as just compared.
-                return Some(unsafe { (data as *const [u8; N]).read() });
-            }
-        }
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        let mut bytes = MaybeUninit::<Aligned<N>>::uninit();
         // SAFETY: the helper writes N bytes there, or fails.
         let result = unsafe {
             bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
         };
         // SAFETY: the helper succeeded, so every byte is written.
-        (result == 0).then(|| unsafe { bytes.assume_init() })
+        (result == 0).then(|| unsafe { bytes.assume_init() }.0)
+    }
+
+    #[inline(always)]
+    fn first_words(&self) -> [u32; 6] {
+        const OFFSET: usize = 10;
+        // Without a call, where they are in the linear part: some 20 ns where returns are
+        // mitigated ("Safe RET").
+        // SAFETY: the context is valid for the whole run.
+        let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let first = data + OFFSET;
+        if first + size_of::<[u32; 6]>() <= end {
+            // SAFETY: as just compared. To the verifier an IP header, which begins with the second
+            // of them, is aligned (`NET_IP_ALIGN`), and where the processor minds, it is.
+            return unsafe { (first as *const [u32; 6]).read() };
+        }
+        let mut words = [0; 6];
+        // SAFETY: the helper writes that many bytes there, or zeros if it fails.
+        unsafe {
+            bpf_skb_load_bytes(
+                self.skb.cast(),
+                OFFSET as u32,
+                words.as_mut_ptr().cast(),
+                size_of::<[u32; 6]>() as u32,
+            )
+        };
+        words
     }
 
     #[inline(always)]

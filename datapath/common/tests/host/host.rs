@@ -19,6 +19,7 @@ use lab_datapath_common::service::{
 };
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::Event;
+use lab_datapath_common::transport::{self, Datagram, Transport};
 use lab_datapath_common::tunnel::TunnelKey;
 use lab_datapath_common::{Address, DropReason, Tuple};
 
@@ -151,6 +152,14 @@ impl Packet for Host<'_> {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let start = offset as usize;
         self.skb.frame.get(start..start + N)?.try_into().ok()
+    }
+
+    fn first_words(&self) -> [u32; 6] {
+        let bytes = self.load::<24>(10).unwrap_or([0; 24]);
+        std::array::from_fn(|word| {
+            let at = word * 4;
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        })
     }
 
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), Refused> {
@@ -405,6 +414,12 @@ impl Maps for Host<'_> {
 
     fn signal_nat_fill_up(&self) {
         self.node.signals.set(self.node.signals.get() + 1);
+    }
+
+    fn transport(&self, datagram: &Datagram) -> Transport {
+        // By the words that the kernel's function takes and gives.
+        let datagram = Datagram::from_word(datagram.ends(), datagram.to_word());
+        Transport::from_word(transport::read(self, &datagram).to_word())
     }
 
     fn track(&self, tuple: &Tuple, task: conntrack::Task) -> Result<Tracked, DropReason> {

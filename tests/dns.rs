@@ -2,7 +2,12 @@
 //! against what they printed there, with addresses, serials and counters masked.
 
 mod as_root {
+    use std::time::Duration;
+
+    use crate::host::system_pod_of;
     use crate::lab::{Lab, labctl, run};
+    use crate::pods::start_traffic;
+    use crate::user::wait_until;
 
     /// `cat /etc/resolv.conf`
     const RESOLV_CONF: &str = r#"search default.svc.cluster.local svc.cluster.local cluster.local Davolink
@@ -264,33 +269,85 @@ coredns_cache_requests_total{server="dns://:53",view="",zones="."} 3170
         lab.with_file("plan", &["--detailed-exitcode"]).exits(0);
     }
 
+    /// Asks kube-dns from curl-pod, 100 times a second for eight seconds, while `work` is done.
+    /// What became of the queries.
+    fn while_asking(lab: &Lab, work: impl FnOnce()) -> serde_json::Value {
+        let names = tempfile::NamedTempFile::new().expect("a file");
+        let local = ["webpod", "kubernetes", "nobody"].map(|it| format!("{it}.default.svc"));
+        let lines: String = local
+            .iter()
+            .map(|name| format!("{name}.cluster.local A\n"))
+            .collect();
+        std::fs::write(names.path(), lines).expect("write the names");
+        let words = [
+            "dns",
+            "10.96.0.10:53",
+            "--per-second",
+            "100",
+            "--seconds",
+            "8",
+        ];
+        let mut words: Vec<String> = words.map(str::to_owned).into();
+        words.push("--names".to_owned());
+        words.push(names.path().to_string_lossy().into_owned());
+        let asking = start_traffic(lab, "curl-pod", &words);
+        wait_until("a hundred answers", Duration::from_secs(10), || {
+            datagrams_received(lab) > 100
+        });
+        work();
+        let asked = asking.wait_with_output().expect("the sender's end");
+        assert!(asked.status.success(), "the sender: {}", asked.status);
+        serde_json::from_slice(&asked.stdout).expect("counts")
+    }
+
+    /// By curl-pod, since it is there.
+    fn datagrams_received(lab: &Lab) -> u64 {
+        let counters = in_pod(lab, &["cat", "/proc/net/snmp"]);
+        let mut udp = counters.lines().filter(|line| line.starts_with("Udp: "));
+        // The names, of which InDatagrams is the first, and the numbers.
+        let numbers = udp.nth(1).expect("counters of UDP");
+        let received = numbers.split(' ').nth(1).expect("InDatagrams");
+        received.parse().expect("a number")
+    }
+
     /// kops#14812, kubernetes/dns#310: a gap of seconds on each upgrade.
     #[test]
     fn a_cache_that_is_restarted_answers_all_the_while() {
         let lab = Lab::shipped("dns");
         lab.up();
-        let questions = "for _ in $(seq 100); do \
-                         dig +tries=1 +timeout=2 +short webpod.default.svc.cluster.local || echo lost; \
-                         done";
-        let args = [
-            "exec", "--lab", &lab.name, "curl-pod", "--", "bash", "-c", questions,
-        ];
-        let asking = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| labctl(&args).output().expect("labctl starts"));
+        let counts = while_asking(&lab, || {
             let of = ["ds", "node-local-dns", "-n", "kube-system"];
             let rollout = [&["rollout", "restart", "--lab", &lab.name][..], &of].concat();
             run(&rollout)
                 .exits(0)
                 .prints("daemonset.apps/node-local-dns restarted");
-            asking.join().expect("no panic")
         });
-        let answers = String::from_utf8(asking.stdout).expect("text");
-        let first = answers.lines().next().expect("an answer").to_owned();
-        assert!(first.starts_with("10.96."), "{answers}");
-        assert_eq!(
-            answers.lines().filter(|line| *line == first).count(),
-            100,
-            "{answers}"
-        );
+        assert_eq!(counts["lost_ms"], serde_json::json!([]), "{counts}");
+        assert_eq!(counts["failed"], 0, "{counts}");
+        assert!(counts["sent"].as_u64() >= Some(790), "{counts}");
+    }
+
+    /// By itself, or through kube-dns.
+    #[track_caller]
+    fn a_killed_cache_is_missed_for_less_than_two_seconds(lab: &str) {
+        let lab = Lab::shipped(lab);
+        lab.up();
+        let cache = || system_pod_of(&lab.name, "k8s-ctr", "node-local-dns");
+        let before = cache();
+        let counts = while_asking(&lab, || before.kill());
+        let gap = counts["longest_gap_ms"].as_u64();
+        assert!(gap < Some(2000), "{counts}");
+        assert_eq!(counts["failed"], 0, "{counts}");
+        assert_ne!(cache(), before, "another one runs");
+    }
+
+    #[test]
+    fn a_killed_cache_behind_a_redirect_is_missed_for_less_than_two_seconds() {
+        a_killed_cache_is_missed_for_less_than_two_seconds("dns");
+    }
+
+    #[test]
+    fn a_killed_cache_on_its_interface_is_missed_for_less_than_two_seconds() {
+        a_killed_cache_is_missed_for_less_than_two_seconds("dns-interface");
     }
 }

@@ -63,33 +63,49 @@ pub(crate) fn processes_of(lab: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// The one process of a node's agent.
-pub(crate) struct Agent(nix::unistd::Pid);
+/// A process of a lab that a test may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process(nix::unistd::Pid);
 
 /// The agent of a node.
 #[track_caller]
-pub(crate) fn agent_of(lab: &str, node: &str) -> Agent {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    let mount = cgroup_mounts(&mounts).next().expect("cgroup2 is mounted");
-    let cgroup = Path::new(mount)
-        .join("labctl")
-        .join(lab)
-        .join(node)
-        .join("agent");
-    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).expect("the agent's cgroup");
-    let first = processes.lines().next().expect("an agent that runs");
-    Agent(nix::unistd::Pid::from_raw(first.parse().expect("a pid")))
+pub(crate) fn agent_of(lab: &str, node: &str) -> Process {
+    Process::first_in(&cgroup_of(lab, node).join("agent"))
 }
 
-impl Agent {
+/// The process of a pod of `kube-system` whose name begins like that.
+#[track_caller]
+pub(crate) fn system_pod_of(lab: &str, node: &str, begin: &str) -> Process {
+    let pods = fs::read_dir(cgroup_of(lab, node).join("pods")).expect("the pods' cgroups");
+    let begin = format!("kube-system_{begin}");
+    let is_it = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(&begin);
+    let mut pods = pods.filter_map(Result::ok);
+    let pod = pods.find(|pod| is_it(&pod.file_name()));
+    Process::first_in(&pod.expect("a pod of that name").path())
+}
+
+fn cgroup_of(lab: &str, node: &str) -> std::path::PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let mount = cgroup_mounts(&mounts).next().expect("cgroup2 is mounted");
+    Path::new(mount).join("labctl").join(lab).join(node)
+}
+
+impl Process {
+    #[track_caller]
+    fn first_in(cgroup: &Path) -> Self {
+        let processes = fs::read_to_string(cgroup.join("cgroup.procs")).expect("a cgroup");
+        let first = processes.lines().next().expect("a process that runs");
+        Self(nix::unistd::Pid::from_raw(first.parse().expect("a pid")))
+    }
+
     /// Ends it without a chance to tidy up, and waits until it is gone.
     #[track_caller]
     pub(crate) fn kill(self) {
         use nix::sys::signal::{Signal, kill};
-        kill(self.0, Signal::SIGKILL).expect("the agent is there");
+        kill(self.0, Signal::SIGKILL).expect("it is there");
         let folder = format!("/proc/{}", self.0);
         crate::user::wait_until(
-            "the agent is gone",
+            "the process is gone",
             std::time::Duration::from_secs(10),
             || {
                 // A zombie has no memory map, and no program.

@@ -37,7 +37,6 @@ pub(crate) fn ask(
 ) -> io::Result<()> {
     let queries = queries(names)?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(to)?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let slots = Mutex::new(vec![Query::None; usize::from(u16::MAX) + 1]);
     let sending = AtomicBool::new(true);
@@ -61,8 +60,8 @@ pub(crate) fn ask(
                 Query::Sent(Instant::now()),
             );
             tally.add(before, start);
-            // Refused by ICMP of an earlier one: that one is lost then, and this one too.
-            let _ = socket.send(&query);
+            // Not connected: each goes to whoever answers for the service now.
+            let _ = socket.send_to(&query, to);
         }
         // What is under way has its time too.
         let end = Instant::now() + PATIENCE;

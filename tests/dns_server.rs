@@ -7,6 +7,7 @@
 mod conformance;
 mod conntrack;
 mod hostile;
+mod hot;
 mod memory;
 mod restart;
 mod server;

@@ -45,6 +45,24 @@ pub struct Hit {
     pub stale: bool,
     /// It is popular and soon to expire: now is the time to ask again.
     pub prefetch: bool,
+    /// It is asked for often ([`entry::OFTEN`]), and has been so just now.
+    pub often: Option<Often>,
+}
+
+/// An entry that is asked for often, and for how long it may be the answer as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Often {
+    /// Where it is.
+    pub side: Side,
+    key: u64,
+    /// When it came, to the millisecond.
+    pub stored: Time,
+    /// When it expires, or is to be asked for again.
+    pub until: Time,
+    /// TTL that it came with, seconds.
+    pub ttl: u32,
+    /// Whether its TTL counts down: not with `keepttl`.
+    pub counts_down: bool,
 }
 
 /// What became of an answer that was offered.
@@ -129,13 +147,45 @@ impl Cache {
                 (false, false) => u32::try_from(left).unwrap_or_default(),
             };
             entry.write(ttl, out);
+            let prefetch = !stale && self.is_due(entry, left, now);
+            let often = entry.rate().is_often(now) && !stale && !prefetch;
             return Some(Hit {
                 side,
                 stale,
-                prefetch: !stale && self.is_due(entry, left, now),
+                prefetch,
+                often: often.then(|| self.often(side, key, entry)),
             });
         }
         None
+    }
+
+    fn often(&self, side: Side, key: u64, entry: &Entry) -> Often {
+        let fresh = entry.ttl().saturating_sub(self.due_at(entry));
+        Often {
+            side,
+            key,
+            stored: entry.stored(),
+            until: entry.stored() + Duration::from_secs(fresh.into()),
+            ttl: entry.ttl(),
+            counts_down: !self.settings.keepttl,
+        }
+    }
+
+    /// Whether the entry is still there.
+    pub(crate) fn has(&self, often: &Often) -> bool {
+        let mut shard = self.shard(often.key);
+        let entry = shard.get_mut(often.side, often.key);
+        entry.is_some_and(|entry| entry.stored() == often.stored)
+    }
+
+    /// The entry was the answer to that many queries that did not come here: it is as
+    /// popular as if they had.
+    pub(crate) fn asked_elsewhere(&self, often: &Often, times: u64, now: Time) {
+        let mut shard = self.shard(often.key);
+        let entry = shard.get_mut(often.side, often.key);
+        if let Some(entry) = entry.filter(|entry| entry.stored() == often.stored) {
+            entry.popularity().add(times, now);
+        }
     }
 
     /// Gives the records of `response` the TTL that they have from now on, and keeps
@@ -196,9 +246,15 @@ impl Cache {
             return false;
         };
         let hits = entry.popularity().hit(prefetch.duration, now);
-        let share = u64::from(entry.ttl()) * u64::from(prefetch.percentage);
-        let threshold = i64::try_from(share.div_ceil(100)).unwrap_or(i64::MAX);
-        hits >= prefetch.amount && left <= threshold
+        hits >= prefetch.amount && left <= i64::from(self.due_at(entry))
+    }
+
+    /// With how many seconds left an entry that is popular is asked for again.
+    fn due_at(&self, entry: &Entry) -> u32 {
+        let share = self.settings.prefetch.map_or(0, |prefetch| {
+            u64::from(entry.ttl()) * u64::from(prefetch.percentage)
+        });
+        u32::try_from(share.div_ceil(100)).unwrap_or(u32::MAX)
     }
 
     fn ttl_for(&self, response: &Response) -> u32 {

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
+use crate::hot::HotAnswers;
 use crate::kubernetes::Store;
 use crate::metrics::Registry;
 
@@ -52,6 +53,8 @@ pub struct Pages {
     lameduck: AtomicBool,
     store: Store,
     registry: Arc<Registry>,
+    /// What answers before the socket, and counts for itself.
+    hot: Option<HotAnswers>,
 }
 
 /// What a Corefile says of pages.
@@ -71,7 +74,15 @@ impl Pages {
             lameduck: AtomicBool::new(false),
             store,
             registry,
+            hot: None,
         }
+    }
+
+    /// The same where some answers are given before the socket.
+    #[must_use]
+    pub fn with_hot(mut self, hot: Option<HotAnswers>) -> Self {
+        self.hot = hot;
+        self
     }
 
     /// Serves what a new Corefile asks for.
@@ -106,7 +117,10 @@ impl Pages {
                 "kubernetes".to_owned(),
             ),
             Page::Ready => (StatusCode::OK, TEXT_TYPE, "OK".to_owned()),
-            Page::Metrics => (StatusCode::OK, METRICS_TYPE, self.registry.render()),
+            Page::Metrics => {
+                self.hot.iter().for_each(HotAnswers::count);
+                (StatusCode::OK, METRICS_TYPE, self.registry.render())
+            }
         }
     }
 

@@ -19,6 +19,7 @@ pub mod config;
 pub mod corefile;
 mod forward;
 pub mod hosts;
+pub mod hot;
 pub mod http;
 pub mod kubernetes;
 pub mod loadbalance;

@@ -18,13 +18,14 @@ use tokio::sync::mpsc;
 use crate::cache::Cache;
 use crate::clock::{Clock, Time};
 use crate::config::{Config, ServerBlock};
+use crate::hot::HotAnswers;
 use crate::kubernetes::Store;
 use crate::log::Output;
 use crate::message::{Limits, Query, Zone, ZoneError, rcode_reply, refusal};
 use crate::metrics::Registry;
 use crate::plugin::{LocalData, LocalPluginError};
 use crate::upstream::{Exchange, Transport};
-use counters::Counters;
+pub(crate) use counters::Counters;
 use site::{Asking, Done, Site};
 
 /// Whoever asks.
@@ -65,6 +66,8 @@ pub struct Surroundings {
     pub local: LocalData,
     /// Whoever is to know that queries come back (`loop`), and what to say before ending.
     pub looped: Option<mpsc::Sender<String>>,
+    /// What answers before the socket.
+    pub hot: Option<HotAnswers>,
 }
 
 impl Surroundings {
@@ -86,6 +89,7 @@ impl Surroundings {
                 addresses: Vec::new(),
             },
             looped: None,
+            hot: None,
         }
     }
 }
@@ -106,6 +110,8 @@ pub struct Service {
     routes: Vec<Route>,
     clock: Arc<dyn Clock>,
     runtime: tokio::runtime::Handle,
+    /// What answers of this service are known by, before the socket.
+    generation: u64,
 }
 
 /// One zone of a server block, at one of its addresses.
@@ -138,6 +144,7 @@ impl Service {
         before: Option<&Self>,
     ) -> Result<Self, ServiceError> {
         let mut routes = Vec::new();
+        let generation = HotAnswers::generation();
         around.local.registry.enable(Counters::plugins(&config));
         around.local.registry.running(&config.digest);
         for block in config.blocks {
@@ -146,7 +153,7 @@ impl Service {
                 bind => bind.iter().copied().map(Some).collect(),
             };
             let kept = before.and_then(|before| before.cache_of(&block));
-            let site = Arc::new(Site::new(block.clone(), &around, kept)?);
+            let site = Arc::new(Site::new(block.clone(), &around, kept, generation)?);
             for (key, &bind) in block
                 .keys
                 .iter()
@@ -167,7 +174,13 @@ impl Service {
             routes,
             clock: around.clock,
             runtime: around.runtime,
+            generation,
         })
+    }
+
+    /// What answers of this service are known by, before the socket.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The cache of the block with these keys, if it is configured as this one's.

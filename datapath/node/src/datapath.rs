@@ -105,7 +105,7 @@ pub enum DatapathError {
 }
 
 /// An error with its causes: aya keeps the kernel's answer in the source.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -120,7 +120,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Why a program was refused: the kernel's answer, and the end of the verifier's
 /// log, where it says what it does not like. The log can have megabytes.
-fn refusal(error: &ProgramError) -> String {
+pub(crate) fn refusal(error: &ProgramError) -> String {
     const LAST_LINES: usize = 4;
     let ProgramError::LoadError {
         io_error,

@@ -12,6 +12,7 @@ pub mod api;
 pub mod cgroup;
 pub mod cilium_dbg;
 mod datapath;
+pub mod dns_answers;
 pub mod ebpf_loader;
 pub mod flows;
 pub mod gc;

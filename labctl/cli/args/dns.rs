@@ -41,6 +41,10 @@ pub(crate) struct DnsArgs {
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) local_ip: Vec<IpAddr>,
 
+    /// Have the kernel answer what clients ask often through that interface
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) answer_in_kernel: Option<String>,
+
     #[command(flatten)]
     pub(crate) node_cache: NodeCacheArgs,
 }

@@ -11,6 +11,7 @@ use lab_dns::log::Output;
 use lab_dns::metrics::Registry;
 use lab_dns::server::{self, Ended, Options, RunError};
 
+use lab_node::dns_answers::DnsAnswers;
 use node_cache::Keeper;
 
 use super::node::inherited;
@@ -36,6 +37,9 @@ pub(super) fn run(args: DnsArgs) -> Result<Exit, Failure> {
         },
         records: args.kubernetes,
         handover: args.handover,
+        answers: args
+            .answer_in_kernel
+            .map(|interface| Box::new(DnsAnswers::new(interface)) as Box<_>),
         workers: args.workers.map(usize::from),
         version: version.to_owned(),
         metrics,

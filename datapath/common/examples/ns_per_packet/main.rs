@@ -16,6 +16,7 @@ mod datapath;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod frame;
 
+mod answers;
 mod cases;
 mod rewind;
 
@@ -53,6 +54,8 @@ fn main() {
             ours.saturating_sub(nothing)
         );
     }
+    println!();
+    answers::print(datapath::classifier(&mut empty, programs::FROM_CONTAINER));
     println!();
     print_verified_instructions();
 }

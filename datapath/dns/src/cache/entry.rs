@@ -13,9 +13,34 @@ pub(super) struct Entry {
     /// TTL that it came with, seconds.
     ttl: u32,
     popularity: Popularity,
+    rate: Rate,
     message_len: u16,
     variant: u8,
     octets: Box<[u8]>,
+}
+
+/// Queries in one second after which an entry is one that is asked for often. People who
+/// ask by hand, and programs that start, stay below: their queries reach the server. What
+/// is above gains from being answered elsewhere.
+pub(super) const OFTEN: u16 = 10;
+
+/// How often an entry is asked for in the second of the latest query.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rate {
+    second: u32,
+    queries: u16,
+}
+
+impl Rate {
+    /// Counts a query; true once in a second, for the one that makes it often.
+    pub(super) fn is_often(&mut self, now: Time) -> bool {
+        let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        if second != self.second {
+            *self = Self { second, queries: 0 };
+        }
+        self.queries = self.queries.saturating_add(1);
+        self.queries == OFTEN
+    }
 }
 
 /// How often an entry is asked for.
@@ -39,6 +64,13 @@ impl Popularity {
         self.last = now;
         self.hits
     }
+
+    /// Counts queries of the last second or so.
+    pub(super) fn add(&mut self, times: u64, now: Time) {
+        let times = u32::try_from(times).unwrap_or(u32::MAX);
+        self.hits = self.hits.saturating_add(times);
+        self.last = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+    }
 }
 
 impl Entry {
@@ -55,6 +87,7 @@ impl Entry {
             stored: millis(now),
             ttl,
             popularity: Popularity::default(),
+            rate: Rate::default(),
             // Messages are read from a TCP length or a datagram, 16 bits each.
             message_len: u16::try_from(message.len()).unwrap_or(u16::MAX),
             variant: variant(query),
@@ -81,6 +114,16 @@ impl Entry {
     pub(super) fn ttl_left(&self, now: Time) -> i64 {
         let age = millis(now).saturating_sub(self.stored) / 1000;
         i64::from(self.ttl).saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
+    }
+
+    /// When it came.
+    pub(super) const fn stored(&self) -> Time {
+        Time::from_millis(self.stored)
+    }
+
+    /// How often it is asked for just now.
+    pub(super) const fn rate(&mut self) -> &mut Rate {
+        &mut self.rate
     }
 
     /// How often it is asked for.

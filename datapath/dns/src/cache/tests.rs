@@ -136,7 +136,8 @@ fn case_5_other_spelling_is_the_same_name_and_is_echoed() {
         Hit {
             side: Side::Success,
             stale: false,
-            prefetch: false
+            prefetch: false,
+            often: None,
         }
     );
     fit(&query, Limits::new(None, Transport::Udp, None), &mut out);

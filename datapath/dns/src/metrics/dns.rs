@@ -144,22 +144,27 @@ impl DnsMetrics {
 
     /// Counts a query and its answer.
     pub fn count(&self, asked: &Asked, answered: &Answered) {
+        self.count_alike(asked, answered, 1);
+    }
+
+    /// Counts that many queries and answers that are alike.
+    pub fn count_alike(&self, asked: &Asked, answered: &Answered, times: u64) {
         let shard = self.shards.own();
         let transport = usize::from(asked.transport == Transport::Tcp);
         let family = usize::from(asked.client.to_canonical().is_ipv6());
         let rtype = TYPES.iter().position(|rtype| *rtype == asked.rtype);
-        shard.requests[family][transport][rtype.unwrap_or(OTHER)].fetch_add(1, Relaxed);
+        shard.requests[family][transport][rtype.unwrap_or(OTHER)].fetch_add(times, Relaxed);
         if asked.dnssec_ok {
-            shard.do_requests.fetch_add(1, Relaxed);
+            shard.do_requests.fetch_add(times, Relaxed);
         }
         let took = u64::try_from(answered.took.as_nanos()).unwrap_or(u64::MAX);
-        shard.duration.observe(&TIME_BUCKETS, took);
-        shard.request_size[transport].observe(&SIZE_BUCKETS, asked.buffer.into());
+        shard.duration.observe(&TIME_BUCKETS, took, times);
+        shard.request_size[transport].observe(&SIZE_BUCKETS, asked.buffer.into(), times);
         let size = u64::try_from(answered.size).unwrap_or(u64::MAX);
-        shard.response_size[transport].observe(&SIZE_BUCKETS, size);
+        shard.response_size[transport].observe(&SIZE_BUCKETS, size, times);
         let plugin = PLUGINS.iter().position(|name| *name == answered.plugin);
         let rcode = usize::from(answered.rcode.to_int()) % RCODES;
-        shard.responses[plugin.unwrap_or(0)][rcode].fetch_add(1, Relaxed);
+        shard.responses[plugin.unwrap_or(0)][rcode].fetch_add(times, Relaxed);
     }
 
     pub(super) fn write(&self, text: &mut Text) {

@@ -133,7 +133,7 @@ impl ProxyMetrics {
     pub fn responded(&self, rcode: Rcode, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let rcode = usize::from(rcode.to_int()) % RCODES;
-        self.durations[rcode].observe(&TIME_BUCKETS, took);
+        self.durations[rcode].observe(&TIME_BUCKETS, took, 1);
     }
 
     /// A health probe failed.

@@ -22,11 +22,12 @@ impl<const N: usize> Default for Histogram<N> {
 }
 
 impl<const N: usize> Histogram<N> {
-    pub(super) fn observe(&self, bounds: &[u64; N], value: u64) {
+    /// Counts a value that was seen that many times.
+    pub(super) fn observe(&self, bounds: &[u64; N], value: u64, times: u64) {
         let at = bounds.partition_point(|bound| *bound < value);
         let bucket = self.at_most.get(at).unwrap_or(&self.above);
-        bucket.fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
+        bucket.fetch_add(times, Relaxed);
+        self.sum.fetch_add(value.wrapping_mul(times), Relaxed);
     }
 
     pub(super) fn count(&self, bucket: usize) -> u64 {

@@ -202,7 +202,7 @@ impl Registry {
     /// A look at one's own `/health` took so long, and went well or not.
     pub fn health_request(&self, took: Duration, well: bool) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.health_duration.observe(&TIME_BUCKETS, took);
+        self.health_duration.observe(&TIME_BUCKETS, took, 1);
         if !well {
             self.health_failures.fetch_add(1, Relaxed);
         }

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 
 use super::handover::{self, HandoverError, Offer};
 use super::listeners::{ListenError, Listeners};
-use crate::clock::Monotonic;
+use crate::clock::{Clock, Monotonic};
 use crate::corefile::{self, CorefileError, Pillars};
+use crate::hot::{AnswerTable, HotAnswers};
 use crate::kubernetes::Store;
 use crate::log::{self, Output};
 use crate::metrics::Registry;
@@ -40,6 +41,8 @@ pub struct Options {
     pub records: Option<PathBuf>,
     /// Unix socket by which one process follows another.
     pub handover: Option<PathBuf>,
+    /// What answers before the socket.
+    pub answers: Option<Box<dyn AnswerTable>>,
     /// UDP threads for each address; none for one per core.
     pub workers: Option<usize>,
     /// What is said on start.
@@ -113,8 +116,12 @@ fn one_heap() {
 async fn serve(mut options: Options) -> Result<Ended, RunError> {
     let config = corefile::load(&options.corefile, &options.pillars)?;
     let output = Arc::clone(&options.output);
+    let clock: Arc<dyn Clock> = Arc::new(Monotonic::default());
+    let answers = options.answers.take();
+    let hot =
+        answers.map(|table| HotAnswers::start(table, Arc::clone(&clock), Arc::clone(&output)));
     let around = Surroundings {
-        clock: Arc::new(Monotonic::default()),
+        clock,
         exchange: Arc::new(Sockets::default()),
         runtime: tokio::runtime::Handle::current(),
         output: Arc::clone(&output),
@@ -124,6 +131,7 @@ async fn serve(mut options: Options) -> Result<Ended, RunError> {
             addresses: own_addresses(),
         },
         looped: None,
+        hot: hot.transpose()?,
     };
     let mut signals = Signals::new()?;
     records::follow(options.records.take(), around.local.store.clone(), &output).await;

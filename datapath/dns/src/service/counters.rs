@@ -17,7 +17,7 @@ use crate::metrics::{Answered, Asked, CacheMetrics, DnsMetrics, Registry};
 use crate::upstream::Transport;
 
 /// Counters, of blocks with `prometheus`.
-pub(super) struct Counters {
+pub(crate) struct Counters {
     pub(super) dns: Option<Arc<DnsMetrics>>,
     cache: Option<Arc<CacheMetrics>>,
 }
@@ -63,14 +63,32 @@ impl Counters {
     }
 
     pub(super) fn hit(&self, side: Side) {
+        self.hits(side, 1);
+    }
+
+    fn hits(&self, side: Side, times: u64) {
         if let Some(cache) = &self.cache {
             let cache = cache.own();
-            cache.requests.fetch_add(1, Relaxed);
+            cache.requests.fetch_add(times, Relaxed);
             match side {
                 Side::Success => &cache.hits_success,
                 Side::Denial => &cache.hits_denial,
             }
-            .fetch_add(1, Relaxed);
+            .fetch_add(times, Relaxed);
+        }
+    }
+
+    /// As many hits that were answered before the socket.
+    pub(crate) fn hits_elsewhere(
+        &self,
+        side: Side,
+        asked: &Asked,
+        answered: &Answered,
+        times: u64,
+    ) {
+        self.hits(side, times);
+        if let Some(dns) = &self.dns {
+            dns.count_alike(asked, answered, times);
         }
     }
 
@@ -125,18 +143,6 @@ impl Counters {
         let Some(dns) = &self.dns else {
             return;
         };
-        let buffer = match (client.transport, query.edns()) {
-            (Transport::Tcp, _) => u16::MAX,
-            (Transport::Udp, Some(edns)) => edns.udp_size,
-            (Transport::Udp, None) => 512,
-        };
-        let asked = Asked {
-            client: client.address.ip(),
-            transport: client.transport,
-            rtype: query.rtype(),
-            dnssec_ok: query.dnssec_ok(),
-            buffer,
-        };
         let rcode = match answer.len() {
             ..12 => Rcode::SERVFAIL,
             _ => Header::for_message_slice(answer).rcode(),
@@ -147,7 +153,23 @@ impl Counters {
             plugin: done.plugin,
             took,
         };
-        dns.count(&asked, &answered);
+        dns.count(&asked(query, client), &answered);
+    }
+}
+
+/// A query, as it is counted.
+pub(super) fn asked(query: &Query<'_>, client: &Client) -> Asked {
+    let buffer = match (client.transport, query.edns()) {
+        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Udp, Some(edns)) => edns.udp_size,
+        (Transport::Udp, None) => 512,
+    };
+    Asked {
+        client: client.address.ip(),
+        transport: client.transport,
+        rtype: query.rtype(),
+        dnssec_ok: query.dnssec_ok(),
+        buffer,
     }
 }
 

@@ -9,18 +9,20 @@ use domain::base::iana::Rcode;
 use tokio::sync::mpsc;
 
 use super::ask::{Outcome, Purpose};
-use super::counters::Counters;
+use super::counters::{Counters, asked};
 use super::flight::Flights;
 use super::{Client, ServiceError, Surroundings};
-use crate::cache::{Cache, Hit, Stored};
+use crate::cache::{Cache, Hit, Often, Stored};
 use crate::clock::{Clock, Time};
 use crate::config::{LogClasses, ServerBlock, ServerKey};
 use crate::forward::Forwarder;
+use crate::hot::{HotAnswers, Offer};
 use crate::loadbalance;
 use crate::log::{self, Output};
 use crate::loop_detection::Detector;
 use crate::message::{Limits, Query, Response, fit, rcode_reply};
 use crate::plugin::{LocalPlugin, Step, local_plugins};
+use crate::upstream::Transport;
 
 /// One server block.
 pub(super) struct Site {
@@ -38,6 +40,9 @@ pub(super) struct Site {
     pub(super) flights: Flights,
     pub(super) clock: Arc<dyn Clock>,
     output: Arc<Output>,
+    /// What answers before the socket, with the service's generation; none if this block's
+    /// answers have to be made here each time.
+    hot: Option<(HotAnswers, u64)>,
 }
 
 /// A query on its way through the plugins.
@@ -63,6 +68,7 @@ impl Site {
         block: ServerBlock,
         around: &Surroundings,
         kept: Option<Arc<Cache>>,
+        generation: u64,
     ) -> Result<Self, ServiceError> {
         let cache = match (kept, block.cache.clone()) {
             (Some(kept), _) => Some(kept),
@@ -70,7 +76,11 @@ impl Site {
         };
         let zone = block.keys.first().filter(|_| block.detect_loop);
         let detector = zone.map(|key| Arc::new(Detector::new(&key.zone)));
+        // Lines of `log` are of each query; templates are not looked into.
+        let same_each_time = block.log.is_none() && block.templates.is_empty();
+        let hot = around.hot.clone().filter(|_| same_each_time);
         Ok(Self {
+            hot: hot.map(|hot| (hot, generation)),
             locals: local_plugins(&block, &around.local)?,
             keys: block.keys,
             bufsize: block.bufsize,
@@ -118,6 +128,9 @@ impl Site {
                 drop(self.fly(asking, Purpose::Refresh));
             }
             self.finished(query, limits, out);
+            if let Some(often) = hit.often {
+                self.offer(asking, often, out);
+            }
             return Some(Done {
                 plugin: "cache",
                 failed: false,
@@ -146,6 +159,35 @@ impl Site {
             // The end of the chain: CoreDNS's plugin.NextOrFailure.
             _ => Some(self.give_up(query, limits, "no next plugin found", out)),
         }
+    }
+
+    /// Offers an answer out of the cache, as it goes out, to be given before the socket.
+    fn offer(&self, asking: &Asking<'_>, often: Often, answer: &[u8]) {
+        let (Some((hot, generation)), Some(cache)) = (&self.hot, &self.cache) else {
+            return;
+        };
+        let Client { address, local, .. } = *asking.client;
+        let (Transport::Udp, SocketAddr::V4(_), SocketAddr::V4(server)) =
+            (asking.client.transport, address, local)
+        else {
+            return;
+        };
+        // What is in random order is another answer each time; what was cut makes clients
+        // come back over TCP.
+        let shuffled = self.loadbalance && !matches!(answer.get(6..8), Some([0, 0 | 1]));
+        if shuffled || domain::base::Header::for_message_slice(answer).tc() {
+            return;
+        }
+        hot.offer(Offer {
+            server,
+            query: asking.query.message().into(),
+            answer: answer.into(),
+            often,
+            asked: asked(asking.query, asking.client),
+            cache: Arc::clone(cache),
+            counters: Arc::clone(asking.counters),
+            generation: *generation,
+        });
     }
 
     /// `loadbalance`, which comes before the cache, and what the client takes.

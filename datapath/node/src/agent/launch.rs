@@ -14,7 +14,7 @@ use nix::unistd::pipe2;
 use super::pods::Places;
 use super::sandbox::Sandbox;
 use super::workload::{Process, Readiness};
-use super::{AgentError, dns_files};
+use super::{AgentError, dns_files, network};
 use crate::node_mounts::{self, POD_DNS_FOLDER};
 use crate::process::{self, ChildSetup};
 
@@ -112,6 +112,11 @@ fn dns(command: &mut Command, pod: &Sandbox, folder: &Path, cache: Option<&NodeC
     command.arg("dns");
     command.arg("--conf").arg(folder.join(dns_files::COREFILE));
     command.arg("--handover").arg(folder.join("handover.sock"));
+    // Clients of a pod come through its interface; those of a server on the node's network
+    // come from anywhere.
+    if matches!(pod, Sandbox::Own(_)) {
+        command.args(["--answer-in-kernel", network::POD_DEVICE]);
+    }
     let Some(cache) = cache else {
         let records = folder.join(dns_files::RECORDS);
         command.arg("--kubernetes").arg(records);

@@ -28,7 +28,7 @@ pub(crate) const HOST: &str = "cilium_host";
 /// The other end of [`HOST`].
 pub(crate) const NET: &str = "cilium_net";
 /// A pod's interface.
-const POD_DEVICE: &str = "eth0";
+pub(super) const POD_DEVICE: &str = "eth0";
 /// Its index: `lo` is 1 in a new namespace, and nothing else is there.
 const POD_DEVICE_INDEX: u32 = 2;
 /// Interfaces come in the first round, what needs their indexes in the second,

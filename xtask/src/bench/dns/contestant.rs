@@ -24,6 +24,7 @@ pub(super) struct Contestant {
 pub(super) fn contestants(folder: &Path, traffic: &Path) -> Result<Vec<Contestant>> {
     let mut contestants = vec![
         ours(folder)?,
+        in_kernel(folder)?,
         unbound(folder)?,
         dnsmasq(),
         knot_resolver(folder)?,
@@ -67,6 +68,15 @@ fn ours(folder: &Path) -> Result<Contestant> {
         words: ["dns", "--conf", &config].map(str::to_owned).to_vec(),
         tcp: true,
     })
+}
+
+/// Ours, with names that are asked often answered by the kernel.
+fn in_kernel(folder: &Path) -> Result<Contestant> {
+    let mut contestant = ours(folder)?;
+    contestant.name = "labctl dns, kernel";
+    let words = ["--answer-in-kernel", "lo"];
+    contestant.words.extend(words.map(str::to_owned));
+    Ok(contestant)
 }
 
 fn unbound(folder: &Path) -> Result<Contestant> {

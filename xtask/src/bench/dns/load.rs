@@ -14,6 +14,8 @@ const SECONDS: &str = "3";
 const DNSPERF: &str = "/usr/bin/dnsperf";
 /// Queries in a second at which latency is measured: no server here has a queue then.
 const STEADY: &str = "5000";
+/// `USER_HZ`, the unit of /proc/stat.
+const TICKS: f64 = 100.0;
 
 /// One load.
 pub(super) struct Load {
@@ -58,11 +60,13 @@ impl Load {
         server: &Server,
         figures: &mut Figures,
     ) -> Result<()> {
-        let before = server.cpu_seconds()?;
+        let before = (server.cpu_seconds()?, machine_seconds()?);
         let report = self.dnsperf(namespace)?;
-        let cpu = server.cpu_seconds()? - before;
+        let cpu = server.cpu_seconds()? - before.0;
+        let machine = machine_seconds()? - before.1;
         let answers = figure(&report, "Queries completed:")?;
         figures.cpu_per_answer.push(cpu * 1e6 / answers);
+        figures.machine_per_answer.push(machine * 1e6 / answers);
         figures
             .answers_per_second
             .push(figure(&report, "Queries per second:")?);
@@ -112,6 +116,27 @@ pub(super) fn fill(namespace: &Namespace, names: &Names) -> Result<()> {
     .map(drop)
 }
 
+/// CPU time of all cores so far, whoever's it is, seconds.
+fn machine_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    busy_ticks(&stat).map(|ticks| ticks / TICKS)
+}
+
+/// User, nice, system, irq and softirq of the line of all cores (proc_stat(5)).
+fn busy_ticks(stat: &str) -> Result<f64> {
+    let line = stat
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("cpu "));
+    let fields = line.context("/proc/stat has no line of all cores")?;
+    let fields: Result<Vec<f64>, _> = fields.split_whitespace().map(str::parse).collect();
+    let fields = fields.context("/proc/stat")?;
+    Ok([0, 1, 2, 5, 6]
+        .iter()
+        .filter_map(|at| fields.get(*at))
+        .sum())
+}
+
 /// The number after `label` in dnsperf's report.
 fn figure(report: &str, label: &str) -> Result<f64> {
     let rest = report
@@ -124,7 +149,14 @@ fn figure(report: &str, label: &str) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::figure;
+    use super::{busy_ticks, figure};
+
+    #[test]
+    fn idle_and_waiting_are_not_busy() {
+        let stat = "cpu  1 2 4 800 1600 8 16 3200 0 0\ncpu0 1 1 1 1\n";
+        assert_eq!(busy_ticks(stat).unwrap(), 31.0);
+        assert!(busy_ticks("intr 1\n").is_err());
+    }
 
     #[test]
     fn figures_are_read_from_the_report() {

@@ -73,7 +73,10 @@ impl Serving {
             around.local.store.clone(),
             Arc::clone(&around.local.registry),
         );
-        let pages = Arc::new(pages);
+        let pages = Arc::new(pages.with_hot(around.hot.clone()));
+        if let Some(hot) = &around.hot {
+            hot.serve(service.generation());
+        }
         let mut serving = Self {
             shared: Shared {
                 current: Current::new(service),
@@ -135,7 +138,11 @@ impl Serving {
         let listeners = Listeners::for_config(&config, self.workers, &self.held.get())?;
         let before = self.shared.current.get();
         let service = Service::following(config.clone(), self.around.clone(), Some(&before))?;
+        let generation = service.generation();
         self.shared.current.replace(service);
+        if let Some(hot) = &self.around.hot {
+            hot.serve(generation);
+        }
         self.pages.replace(&config);
         self.config = config;
         self.read(listeners)?;
@@ -231,6 +238,9 @@ impl Serving {
 
     /// Reads no more, and waits for what is under way.
     pub(super) async fn stop(mut self, at_most: Duration) {
+        if let Some(hot) = &self.around.hot {
+            hot.end();
+        }
         for (_, reader) in std::mem::take(&mut self.readers) {
             reader.stop();
         }

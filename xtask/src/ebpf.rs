@@ -4,6 +4,8 @@
 //! The programs need a compiler with core's sources (`-Zbuild-std`): rustup's
 //! nightly with `rust-src`, or Debian's `rustc-web` packages.
 
+mod debug_information;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -15,6 +17,7 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 
 use crate::command::{command, find, output, root, run};
+use debug_information::Objcopy;
 
 /// Options of `cargo xtask ebpf`.
 #[derive(Args, Default)]
@@ -207,7 +210,7 @@ impl Toolchain {
         cargo
     }
 
-    /// Compiler and linker, which together decide what bytes come out.
+    /// Compiler, linker and objcopy, which together decide what bytes come out.
     fn version(&self) -> Result<String> {
         let rustc = match self {
             Self::Nightly { .. } => {
@@ -216,7 +219,8 @@ impl Toolchain {
             Self::Debian { .. } => output(command("/usr/bin/rustc").arg("--version"))?,
         };
         let linker = output(command("bpf-linker").arg("--version"))?;
-        Ok(format!("{}, {}", rustc.trim(), linker.trim()))
+        let objcopy = Objcopy::find()?.version()?;
+        Ok(format!("{}, {}, {objcopy}", rustc.trim(), linker.trim()))
     }
 
     fn library_sources(&self) -> PathBuf {
@@ -231,7 +235,7 @@ fn has_core_sources(library: &Path) -> bool {
     library.join("library/core/src/lib.rs").exists()
 }
 
-/// Compiles all objects; returns the folder they are in.
+/// Compiles all objects; returns the folder they are in, without DWARF.
 fn compile(toolchain: &Toolchain) -> Result<PathBuf> {
     let target = target_folder();
     let flags: Vec<String> = RUSTFLAGS
@@ -252,7 +256,14 @@ fn compile(toolchain: &Toolchain) -> Result<PathBuf> {
         .args(["-Zbuild-std=core", "--locked"])
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")))?;
-    Ok(target.join(TARGET).join("release"))
+    let compiled = target.join(TARGET).join("release");
+    let folder = target.join("objects");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let objcopy = Objcopy::find()?;
+    for name in OBJECTS {
+        objcopy.without_dwarf(&compiled.join(name), &folder.join(name))?;
+    }
+    Ok(folder)
 }
 
 /// A folder of its own: another compiler's artifacts would be thrown away.

@@ -165,8 +165,9 @@ enum Sender {
     Responder,
 }
 
-/// What is to be done with the entries of a packet's flow. All of it is one function in the
-/// kernel, which the verifier walks for itself ([`Maps::track`]).
+/// What is to be done with the entries of a packet's flow. In the kernel it is a function for those
+/// that count the packet ([`Maps::track`]), and one for the others ([`Maps::mark`]): the verifier
+/// walks each for itself, in the programs that call it.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -235,25 +236,6 @@ impl Task {
     }
 }
 
-/// What [`Maps::track`] does.
-///
-/// # Errors
-/// [`DropReason::CtCreateFailed`].
-#[inline(always)]
-pub fn track<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
-    match task.step {
-        Step::EnsureMasqueraded => {
-            ensure_flow(k, tuple, task.tcp_flags)?;
-            Ok(Tracked::UNKNOWN)
-        }
-        Step::MarkServiceOut | Step::MarkServiceIn => {
-            mark(k, tuple, task)?;
-            Ok(Tracked::UNKNOWN)
-        }
-        _ => observe(k, tuple, task),
-    }
-}
-
 /// Tracks a packet that a local endpoint sent.
 ///
 /// # Errors
@@ -312,8 +294,7 @@ pub fn ensure_masqueraded<K: Kernel>(
     tuple: &Tuple,
     tcp_flags: u8,
 ) -> Result<(), DropReason> {
-    let task = Task::new(Step::EnsureMasqueraded, tcp_flags);
-    k.track(tuple, task).map(|_| ())
+    k.ensure(tuple, Task::new(Step::EnsureMasqueraded, tcp_flags))
 }
 
 /// Makes sure that a flow to a backend is there and says which service it is of, and
@@ -337,13 +318,16 @@ pub fn mark_service<K: Kernel>(
         rev_nat_index,
         ..Task::new(step, tcp_flags)
     };
-    k.track(tuple, task).map(|_| ())
+    k.ensure(tuple, task)
 }
 
-/// Looks for the packet's flow as one that was opened here, then, where that may be, as one that
-/// was opened towards this side; and makes the entry of a new one.
+/// What [`Maps::track`] does: looks for the packet's flow as one that was opened here, then, where
+/// that may be, as one that was opened towards this side; and makes the entry of a new one.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
 #[inline(always)]
-fn observe<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
+pub fn track<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
     let is_sent_here = matches!(task.step, Step::FromEndpoint | Step::FromHost);
     let is_either = matches!(task.step, Step::FromEndpoint | Step::ToEndpoint);
     // One look in a loop, rather than two: each that LLVM finds is a function with a frame of its
@@ -389,19 +373,6 @@ fn entry_of(tuple: &Tuple, direction: Direction, is_sent_here: bool) -> (Tuple, 
             Sender::Responder,
         )
     }
-}
-
-#[inline(always)]
-fn ensure_flow<K: Kernel>(k: &K, tuple: &Tuple, tcp_flags: u8) -> Result<(), DropReason> {
-    let key = tuple.reversed().with_direction(Direction::Out);
-    let now = k.now();
-    if k.ct_update(&key, |entry| entry.lifetime > now) == Some(true) {
-        return Ok(());
-    }
-    let mut entry = CtEntry::default();
-    entry.lifetime = entry.next_lifetime(key.protocol == protocol::TCP, tcp_flags, now);
-    k.ct_create(&key, &entry)
-        .map_err(|_| DropReason::CtCreateFailed)
 }
 
 /// Whether the packet answers a flow that was opened towards its sender.
@@ -469,29 +440,40 @@ pub fn open_service<K: Kernel>(
         .map_err(|_| DropReason::CtCreateFailed)
 }
 
+/// What [`Maps::mark`] does: makes sure that the flow's entry is there, and says which service it
+/// is of, unless that is not asked.
+///
+/// # Errors
+/// [`DropReason::CtCreateFailed`].
 #[inline(always)]
-fn mark<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<(), DropReason> {
+pub fn ensure<M: Maps>(maps: &M, tuple: &Tuple, task: Task) -> Result<(), DropReason> {
     let Task {
+        step,
         tcp_flags,
         rev_nat_index,
-        ..
     } = task;
+    let is_service = !matches!(step, Step::EnsureMasqueraded);
     // A copy: before Linux 6.2 the verifier takes no memory of a caller for a map's key.
-    let key = tuple.with_direction(match task.step {
-        Step::MarkServiceIn => Direction::In,
-        _ => Direction::Out,
-    });
+    let key = match step {
+        Step::EnsureMasqueraded => tuple.reversed().with_direction(Direction::Out),
+        Step::MarkServiceIn => tuple.with_direction(Direction::In),
+        _ => tuple.with_direction(Direction::Out),
+    };
     let is_tcp = key.protocol == protocol::TCP;
-    let now = k.now();
-    let is_marked = k.ct_update(&key, |entry| {
-        let is_reopened = is_tcp && entry.is_reopened_by(Sender::Initiator, tcp_flags);
-        if entry.lifetime <= now || is_reopened {
+    let now = maps.now();
+    let is_there = maps.ct_update(&key, |entry| {
+        if entry.lifetime <= now {
             return false;
         }
-        entry.rev_nat_index = rev_nat_index;
+        if is_service {
+            if is_tcp && entry.is_reopened_by(Sender::Initiator, tcp_flags) {
+                return false;
+            }
+            entry.rev_nat_index = rev_nat_index;
+        }
         true
     });
-    if is_marked == Some(true) {
+    if is_there == Some(true) {
         return Ok(());
     }
     let mut entry = CtEntry {
@@ -499,7 +481,7 @@ fn mark<K: Kernel>(k: &K, tuple: &Tuple, task: Task) -> Result<(), DropReason> {
         ..CtEntry::default()
     };
     entry.lifetime = entry.next_lifetime(is_tcp, tcp_flags, now);
-    k.ct_create(&key, &entry)
+    maps.ct_create(&key, &entry)
         .map_err(|_| DropReason::CtCreateFailed)
 }
 

@@ -173,6 +173,12 @@ pub trait Maps {
     /// [`DropReason::CtCreateFailed`].
     fn track(&self, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason>;
 
+    /// Calls [`conntrack::ensure`](crate::conntrack::ensure), as [`Maps::track`] does.
+    ///
+    /// # Errors
+    /// [`DropReason::CtCreateFailed`].
+    fn ensure(&self, tuple: &Tuple, task: Task) -> Result<(), DropReason>;
+
     /// Calls [`packet::choose`](crate::service::packet::choose), as [`Maps::track`] does.
     fn choose(&self, tuple: &Tuple, asked: Asked, chosen: &mut Chosen) -> u8;
 

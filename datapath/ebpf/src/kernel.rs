@@ -235,6 +235,24 @@ pub(crate) extern "C" fn lab_track(context: *mut __sk_buff, tuple: *const Tuple,
     }
 }
 
+/// As [`lab_report`]: makes sure of a flow's entry; 0, or -1 when there is no room for one. Without
+/// the context, of which it needs nothing: LLVM would have nothing passed for it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lab_ensure(tuple: *const Tuple, task: u32) -> i32 {
+    // SAFETY: the verifier lets no caller pass anything but a tuple, or null.
+    let Some(tuple) = (unsafe { tuple.as_ref() }) else {
+        return -1;
+    };
+    let no_packet = Skb {
+        skb: core::ptr::null_mut(),
+    };
+    match conntrack::ensure(&no_packet, tuple, Task::from_word(task)) {
+        Ok(()) => 0,
+        Err(_) => -1,
+    }
+}
+
 /// As [`lab_report`]: the backend of a packet to a service, in `chosen`.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -403,6 +421,14 @@ impl Maps for Skb {
     fn track(&self, tuple: &Tuple, task: Task) -> Result<Tracked, DropReason> {
         match lab_track(self.skb, tuple, task.to_word()) {
             bits @ 0..=0xff => Ok(Tracked::from_bits(bits as u8)),
+            _ => Err(DropReason::CtCreateFailed),
+        }
+    }
+
+    #[inline(always)]
+    fn ensure(&self, tuple: &Tuple, task: Task) -> Result<(), DropReason> {
+        match lab_ensure(tuple, task.to_word()) {
+            0 => Ok(()),
             _ => Err(DropReason::CtCreateFailed),
         }
     }

@@ -426,6 +426,10 @@ impl Maps for Host<'_> {
         conntrack::track(self, tuple, task)
     }
 
+    fn ensure(&self, tuple: &Tuple, task: conntrack::Task) -> Result<(), DropReason> {
+        conntrack::ensure(self, tuple, task)
+    }
+
     fn choose(&self, tuple: &Tuple, asked: Asked, chosen: &mut Chosen) -> u8 {
         packet::choose(self, tuple, asked, chosen)
     }

@@ -272,13 +272,15 @@ impl Agent {
 
     fn reconcile_datapath(&mut self, state: &NodeState, view: &NodeView) -> Result<(), AgentError> {
         let sizes = Sizes::of(&state.datapath);
+        let has_tunnel = network::tunnel_device(&state.datapath.routing).is_some();
         let datapath = match &mut self.datapath {
-            Some(loaded) if loaded.has(sizes) => loaded,
+            Some(loaded) if loaded.has(sizes, has_tunnel) => loaded,
             slot => slot.insert(Datapath::load(
                 self.options.datapath_object.as_deref(),
                 &self.options.bpffs,
                 sizes,
                 self.options.attach_mode,
+                has_tunnel,
             )?),
         };
         datapath

@@ -175,6 +175,7 @@ impl Sizes {
 pub(crate) struct Datapath {
     ebpf: Ebpf,
     sizes: Sizes,
+    has_tunnel: bool,
     attachments: Attachments,
     bpffs: PathBuf,
     sockets: Option<SocketPrograms>,
@@ -183,14 +184,15 @@ pub(crate) struct Datapath {
 }
 
 impl Datapath {
-    /// Loads the programs, reusing the maps pinned in `bpffs` that fit, with
-    /// what is in them. A map of another size or layout is made anew. Programs
+    /// Loads the programs, those of a tunnel's device if `has_tunnel`, reusing the maps pinned in
+    /// `bpffs` that fit, with what is in them. A map of another size or layout is made anew. Programs
     /// will be attached as `mode` says, in the calling thread's network namespace.
     pub(crate) fn load(
         object: Option<&Path>,
         bpffs: &Path,
         sizes: Sizes,
         mode: AttachMode,
+        has_tunnel: bool,
     ) -> Result<Self, DatapathError> {
         let folder = bpffs.join(FOLDER);
         fs::create_dir_all(&folder).map_err(|source| DatapathError::File {
@@ -218,7 +220,9 @@ impl Datapath {
         }
         let mut ebpf = load_object(object, &folder, sizes)?;
         let verified = Verified::of(bpffs, "datapath", object)?;
-        for program in programs::ALL.into_iter().chain(programs::CALLED) {
+        let hooks = Hook::ALL.into_iter();
+        let hooks = hooks.filter(|hook| has_tunnel || !Hook::OVERLAY.contains(hook));
+        for program in hooks.map(Hook::program).chain(programs::CALLED) {
             verified.provide(program, classifier(&mut ebpf, program)?)?;
         }
         fill_calls(&mut ebpf)?;
@@ -231,6 +235,7 @@ impl Datapath {
         Ok(Self {
             ebpf,
             sizes,
+            has_tunnel,
             attachments,
             bpffs: bpffs.to_owned(),
             sockets: None,
@@ -243,7 +248,7 @@ impl Datapath {
     /// agent to come.
     pub(crate) fn verify_ahead(bpffs: &Path) -> Result<(), DatapathError> {
         let sizes = Sizes::of(&DatapathSettings::default());
-        let mut datapath = Self::load(None, bpffs, sizes, AttachMode::of_kernel())?;
+        let mut datapath = Self::load(None, bpffs, sizes, AttachMode::of_kernel(), true)?;
         datapath.socket_programs().map(drop)
     }
 
@@ -287,9 +292,10 @@ impl Datapath {
         bpffs.join(FOLDER).join(maps::L2_RESPONDER_V4)
     }
 
-    /// Whether the maps have these sizes.
-    pub(crate) fn has(&self, sizes: Sizes) -> bool {
-        self.sizes == sizes
+    /// Whether the maps have these sizes, and the programs of a tunnel's device are there if they
+    /// are asked for.
+    pub(crate) fn has(&self, sizes: Sizes, has_tunnel: bool) -> bool {
+        self.sizes == sizes && (self.has_tunnel || !has_tunnel)
     }
 
     /// How programs are attached here.

@@ -57,6 +57,8 @@ mod as_root {
         let before = ours(&node);
         node.stop_agent();
         assert_eq!(ours(&node), before, "filters outlive the agent");
+        // As one with another object would find it.
+        node.run("rm -r /sys/fs/bpf/cilium/programs");
         node.start_agent();
         let after = ours(&node);
         assert_eq!(after.len(), 2, "{after:#?}");

@@ -68,9 +68,15 @@ impl Answers for Maps {
 impl Datagram for Skb {
     #[inline(always)]
     fn load_query(&self, offset: u32, length: u32, into: &mut [u8; QUERY]) -> bool {
-        if length == 0 || length > QUERY as u32 {
+        // Linux 6.1 does not conclude from a comparison with 0 that it is none: the last byte is
+        // compared, and counted from, in a number that LLVM must not know the origin of.
+        let last = length.wrapping_sub(1);
+        // SAFETY: a live local.
+        let last = unsafe { (&raw const last).read_volatile() };
+        if last >= QUERY as u32 {
             return false;
         }
+        let length = last + 1;
         // SAFETY: the helper writes that many bytes, which there is room for, or fails.
         let result = unsafe {
             bpf_skb_load_bytes(self.skb.cast(), offset, into.as_mut_ptr().cast(), length)

@@ -32,8 +32,6 @@ pub enum DropReason {
     NoNatMapping = 167,
     /// A protocol, or an ICMP type, that cannot be masqueraded.
     NatUnsupportedProtocol = 168,
-    /// No route to a backend of another node.
-    FibLookupFailed = 169,
     /// An identity that no other node may claim.
     InvalidIdentity = 171,
     /// From outside, for a service that is there for the cluster alone.
@@ -44,7 +42,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidPacket,
         Self::FragmentationNeeded,
         Self::MissedTailCall,
@@ -58,7 +56,6 @@ impl DropReason {
         Self::NoService,
         Self::NoNatMapping,
         Self::NatUnsupportedProtocol,
-        Self::FibLookupFailed,
         Self::InvalidIdentity,
         Self::IsClusterIp,
         Self::FragmentNotFound,
@@ -92,7 +89,6 @@ impl DropReason {
             Self::CtCreateFailed => "CT: Map insertion failed",
             Self::FragmentsUnsupported => "IP fragmentation not supported",
             Self::NoService => "Service backend not found",
-            Self::FibLookupFailed => "FIB lookup failed",
             Self::IsClusterIp => "Is a ClusterIP",
             Self::NoNatMapping => "No mapping for NAT masquerade",
             Self::NatUnsupportedProtocol => "Unsupported protocol for NAT masquerade",

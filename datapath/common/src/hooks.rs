@@ -71,6 +71,8 @@ pub enum Stage {
     Masquerade = 6,
     /// [`packet::to_other_node`]: came in for a service, and has a backend's address by now.
     ToOtherNode = 7,
+    /// [`overlay::into_tunnel`]: goes into the tunnel, and no pod of this node sent it.
+    IntoTunnel = 8,
 }
 
 /// A pod sent the packet.
@@ -199,24 +201,38 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 /// Why it must be dropped.
 #[inline(always)]
 pub fn from_netdev_to_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
-    let Some(mut ip) = Ipv4::of_frame(k) else {
+    let Some(ip) = Ipv4::of_frame(k) else {
         return Ok(Action::Continue);
     };
     let settings = k.settings();
-    let transport = Transport::read(k, &ip, &settings)?;
+    match undo_masquerade(k, &settings, ip)? {
+        Action::Continue if tunnel::came_out(k, &settings) => Ok(Action::ToHost {
+            ifindex: settings.host_ifindex,
+        }),
+        action => Ok(action),
+    }
+}
+
+#[inline(always)]
+fn undo_masquerade<K: Kernel>(
+    k: &mut K,
+    settings: &Settings,
+    mut ip: Ipv4,
+) -> Result<Action, DropReason> {
+    let transport = Transport::read(k, &ip, settings)?;
     match unmasquerade(k, &mut ip, &transport)? {
         Outcome::NotOurs => Ok(Action::Continue),
-        Outcome::Error => match short_way_to_pod(k, &settings, &ip) {
+        Outcome::Error => match short_way_to_pod(k, settings, &ip) {
             Some(endpoint) => {
-                reaches_pod(k, &settings, &ip, Tracked::RELATED, endpoint.ifindex);
+                reaches_pod(k, settings, &ip, Tracked::RELATED, endpoint.ifindex);
                 deliver(k, &mut ip, &endpoint)
             }
             None => Ok(Action::Continue),
         },
-        Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, &settings, &ip) {
+        Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, settings, &ip) {
             Some(endpoint) => {
                 let tracked = conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
-                reaches_pod(k, &settings, &ip, tracked, endpoint.ifindex);
+                reaches_pod(k, settings, &ip, tracked, endpoint.ifindex);
                 deliver(k, &mut ip, &endpoint)
             }
             None => {
@@ -227,7 +243,7 @@ pub fn from_netdev_to_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
                 } else {
                     conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
                 }
-                packet::back_outside(k, &settings, &mut ip)
+                packet::back_outside(k, settings, &mut ip)
             }
         },
     }
@@ -262,7 +278,9 @@ pub fn to_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     };
     let settings = k.settings();
     let mut is_service = false;
-    if settings.has(settings::flag::SERVICES) && ip.source != device.address {
+    // Of the node's own, an ICMP error may be about a flow to a service.
+    let may_be_service = ip.source != device.address || ip.protocol == protocol::ICMP;
+    if settings.has(settings::flag::SERVICES) && may_be_service {
         match k.leaving()? {
             Leaving::Undone => {
                 let ends = (ip.source, ip.destination);

@@ -10,10 +10,10 @@ use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::endpoint::identity;
 use crate::hooks::{
-    Action, deliver, is_host, reaches_pod, segment_length, takes_short_way, untracked,
+    Action, Stage, deliver, is_host, reaches_pod, segment_length, takes_short_way, untracked,
 };
 use crate::ipv4::Ipv4;
-use crate::kernel::{Kernel, Maps};
+use crate::kernel::{Kernel, Maps, Packet};
 use crate::service::packet;
 use crate::settings::{self, Settings};
 use crate::trace::{self, Point};
@@ -84,6 +84,32 @@ pub(crate) fn enter_from_endpoint<K: Kernel>(
     }
     ip.decrement_ttl(k)?;
     enter(k, settings, key)
+}
+
+/// As [`enter_from_endpoint`], a packet from outside to a backend of another node, of that
+/// [`segment_length`]: what is too long goes to the stack without an event, as natively.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub(crate) fn enter_from_outside<K: Kernel>(
+    k: &mut K,
+    settings: &Settings,
+    ip: &mut Ipv4,
+    key: &TunnelKey,
+    length: u16,
+) -> Result<Action, DropReason> {
+    if length > settings.tunnel_mtu {
+        return Ok(Action::Continue);
+    }
+    ip.decrement_ttl(k)?;
+    enter(k, settings, key)
+}
+
+/// Whether a packet came in through the tunnel, rather than a managed device.
+#[inline(always)]
+pub(crate) fn came_out<P: Packet>(packet: &P, settings: &Settings) -> bool {
+    settings.has(settings::flag::TUNNEL) && packet.ifindex() == settings.tunnel_ifindex
 }
 
 #[inline(always)]
@@ -166,6 +192,10 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
             if endpoint.is_none() {
                 let to = Point::ToHost;
                 trace::passes(k, &settings, to, ends, Tracked::UNKNOWN, k.ifindex());
+                // It may answer a client whose request left with this node's address.
+                if settings.has(settings::flag::SERVICES) {
+                    return Ok(Action::Call(Stage::Unmasquerade));
+                }
             }
             Ok(Action::ToHost {
                 ifindex: settings.host_ifindex,
@@ -176,19 +206,27 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 
 /// A packet goes into the tunnel. Its outer packet keeps the mark, by which
 /// `cil_to_netdev` leaves it alone: it takes no port of those for masquerading
-/// (cilium/cilium#26908).
+/// (cilium/cilium#26908). What no pod of this node sent may have to do with services, and goes
+/// on in [`into_tunnel`](crate::service::overlay::into_tunnel).
 ///
 /// # Errors
 /// None so far.
 #[inline(always)]
 pub fn to_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
-    if let Some(ip) = Ipv4::of_frame(k) {
-        let settings = k.settings();
-        let ends = (ip.source, ip.destination);
-        let tracked = trace::carried(k).unwrap_or(Tracked::UNKNOWN);
-        trace::passes(k, &settings, Point::ToOverlay, ends, tracked, k.ifindex());
-    }
     let mark = k.mark() & !MARK_MASK | MARK_OVERLAY;
     k.set_mark(mark);
+    let Some(ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let settings = k.settings();
+    if settings.has(settings::flag::SERVICES) {
+        let is_pods = k.endpoint(ip.source).is_some_and(|it| !is_host(&it));
+        if !is_pods {
+            return Ok(Action::Call(Stage::IntoTunnel));
+        }
+    }
+    let ends = (ip.source, ip.destination);
+    let tracked = trace::carried(k).unwrap_or(Tracked::UNKNOWN);
+    trace::passes(k, &settings, Point::ToOverlay, ends, tracked, k.ifindex());
     Ok(Action::Continue)
 }

@@ -15,7 +15,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lab_datapath_common::hooks;
 use lab_datapath_common::maps::{METRIC_EGRESS, METRIC_INGRESS};
-use lab_datapath_common::service::packet;
+use lab_datapath_common::service::{overlay, packet};
 use lab_datapath_common::tunnel;
 
 use crate::skb::Skb;
@@ -130,4 +130,12 @@ fn tail_nodeport_to_other_node(context: TcContext) -> i32 {
     let mut skb = Skb::new(context);
     let outcome = packet::to_other_node(&mut skb);
     skb.finish(outcome, METRIC_INGRESS)
+}
+
+/// Called by `cil_to_overlay`.
+#[classifier]
+fn tail_nodeport_nat_egress_ipv4(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = overlay::into_tunnel(&mut skb);
+    skb.finish(outcome, METRIC_EGRESS)
 }

@@ -1,12 +1,13 @@
 //! Services: a virtual address and port, and the backends that stand for it.
 //!
 //! [`socket`] translates at `connect`, `sendmsg` and their reverses, before there is
-//! any packet; [`packet`] what no socket program saw. Maps and layouts are Cilium's (`bpf/lib/common.h`, `lib/lb.h`).
+//! any packet; [`packet`] what no socket program saw, and [`overlay`] what of it goes into a tunnel. Maps and layouts are Cilium's (`bpf/lib/common.h`, `lib/lb.h`).
 //!
 //! A service is one entry at slot 0 with the number of its backends, and one for
 //! each of them at the slots 1 to that number.
 
 pub mod lookup;
+pub mod overlay;
 pub mod packet;
 pub mod socket;
 

@@ -24,6 +24,7 @@ use crate::nat::rewrite::{Side, rewrite};
 use crate::settings::{self, Settings};
 use crate::trace::reason;
 use crate::transport::{Kind, Transport};
+use crate::tunnel;
 use crate::tuple::{Direction, Tuple};
 
 /// The source that a pod sees when it reaches itself through a service
@@ -254,8 +255,8 @@ pub fn from_outside<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     Ok(Action::Call(Stage::ToOtherNode))
 }
 
-/// On to a backend of another node. On the way out it gets this node's address
-/// ([`Leaving::ForOtherNode`]), which a tunnel's device is no place for.
+/// On to a backend of another node, natively or through the tunnel. On the way out it gets this
+/// node's address ([`Leaving::ForOtherNode`]).
 ///
 /// # Errors
 /// Why it must be dropped.
@@ -265,13 +266,17 @@ pub fn to_other_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         return Ok(Action::Continue);
     };
     let settings = k.settings();
-    if settings.has(settings::flag::TUNNEL) {
-        return Err(DropReason::FibLookupFailed);
-    }
     if !takes_short_way(k, &settings, &ip) {
         return Ok(Action::Continue);
     }
-    let Some(route) = segment_length(k, &ip).and_then(|length| k.route(&ip, length)) else {
+    // Once for both ways: of two, LLVM makes one that carries the tunnel's key along, set or not.
+    let Some(length) = segment_length(k, &ip) else {
+        return Ok(Action::Continue);
+    };
+    if let Some(key) = tunnel::key(k, &settings, &ip) {
+        return tunnel::enter_from_outside(k, &settings, &mut ip, &key, length);
+    }
+    let Some(route) = k.route(&ip, length) else {
         return Ok(Action::Continue);
     };
     if k.device(route.ifindex).is_none() {

@@ -22,4 +22,5 @@ mod refusals;
 mod round_trip;
 mod scene;
 mod services;
+mod services_in_tunnel;
 mod tunnel;

@@ -7,9 +7,9 @@ use lab_datapath_common::endpoint::{self, Endpoint, identity};
 use lab_datapath_common::hooks::{self, Action, Stage};
 use lab_datapath_common::kernel::Route;
 use lab_datapath_common::nat::NatEntry;
-use lab_datapath_common::service::packet;
+use lab_datapath_common::service::{overlay, packet};
 use lab_datapath_common::settings::{Device, Settings, flag};
-use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple};
+use lab_datapath_common::{Address, Direction, DropReason, Port, Tuple, tunnel};
 
 use crate::frame::{Datagram, Socket};
 use crate::host::{Host, Node, Skb};
@@ -130,6 +130,18 @@ impl Node {
         follow(&mut Host { node: self, skb }, hooks::to_netdev)
     }
 
+    pub(crate) fn cil_from_overlay(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+        follow(&mut Host { node: self, skb }, tunnel::from_overlay)
+    }
+
+    pub(crate) fn cil_to_overlay(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+        follow(&mut Host { node: self, skb }, tunnel::to_overlay)
+    }
+
+    pub(crate) fn cil_from_host(&self, skb: &mut Skb) -> Result<Action, DropReason> {
+        follow(&mut Host { node: self, skb }, tunnel::from_host)
+    }
+
     /// A pod's frame through the stack and out of `eth1`.
     pub(crate) fn pod_sends_frame(&self, frame: Vec<u8>) -> Sent {
         let mut skb = Skb::new(frame, LXC);
@@ -238,6 +250,7 @@ fn follow<'n>(
             Ok(Action::Call(Stage::ErrorLeaving)) => packet::error_leaving(host),
             Ok(Action::Call(Stage::Masquerade)) => hooks::to_netdev_past_services(host),
             Ok(Action::Call(Stage::ToOtherNode)) => packet::to_other_node(host),
+            Ok(Action::Call(Stage::IntoTunnel)) => overlay::into_tunnel(host),
             Ok(Action::Call(Stage::Unmasquerade)) => hooks::from_netdev_to_node(host),
             done => return done,
         };

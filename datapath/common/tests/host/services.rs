@@ -26,7 +26,7 @@ use crate::scene::{
 };
 
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
-const NODE_PORT: u16 = 30080;
+pub(crate) const NODE_PORT: u16 = 30080;
 const LOOPBACK: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 1);
 const HOST_NETNS: u64 = 1;
 const POD_NETNS: u64 = 2;
@@ -71,7 +71,7 @@ fn key(address: Ipv4Addr, port: u16) -> ServiceKey {
 }
 
 /// A ClusterIP and a NodePort, both TCP and in front of `backends`.
-fn node(backends: &[Ipv4Addr]) -> Node {
+pub(crate) fn node(backends: &[Ipv4Addr]) -> Node {
     let mut node = redirecting_node();
     node.set(settings::flag::SERVICES);
     node.services.config = Config {
@@ -338,7 +338,7 @@ fn only_the_node_is_kept_off_its_node_ports() {
 }
 
 /// From the router in through `eth1`.
-fn arrives(node: &Node, datagram: &Datagram) -> (Result<Action, DropReason>, Skb) {
+pub(crate) fn arrives(node: &Node, datagram: &Datagram) -> (Result<Action, DropReason>, Skb) {
     let mut skb = Skb::new(datagram.frame(), ETH1);
     (node.cil_from_netdev(&mut skb), skb)
 }
@@ -353,17 +353,17 @@ fn leaves(node: &Node, skb: Skb) -> Vec<u8> {
     skb.frame
 }
 
-fn request(flags: u8) -> Datagram {
+pub(crate) fn request(flags: u8) -> Datagram {
     tcp((ROUTER, 50_000), (NODE, NODE_PORT), flags)
 }
 
 /// The IP packet and what follows: MAC addresses are the stack's.
 #[track_caller]
-fn assert_same(frame: &[u8], expected: &Datagram) {
+pub(crate) fn assert_same(frame: &[u8], expected: &Datagram) {
     assert_eq!(frame[14..], expected.frame()[14..]);
 }
 
-fn one_hop(mut datagram: Datagram) -> Datagram {
+pub(crate) fn one_hop(mut datagram: Datagram) -> Datagram {
     datagram.ttl -= 1;
     datagram
 }

@@ -8,9 +8,7 @@ use ipnet::Ipv4Net;
 use lab_datapath_common::Address;
 use lab_datapath_common::endpoint::{self, Endpoint, IpcacheEntry, identity};
 use lab_datapath_common::settings::{self, Device, Settings};
-use lab_model::node_state::{
-    Aggregation, DatapathSettings, Masquerade, NodeState, Peer, Pod, ServiceHandling,
-};
+use lab_model::node_state::{Aggregation, Masquerade, NodeState, Peer, Pod, ServiceHandling};
 
 use crate::agent::NodeView;
 use crate::agent::network::{self, Mtu};
@@ -33,7 +31,7 @@ impl Contents {
     pub(crate) fn new(state: &NodeState, view: &NodeView, ip_masq: BTreeSet<Ipv4Net>) -> Self {
         Self {
             settings: settings(state, view),
-            devices: devices(&state.datapath, view),
+            devices: devices(state, view),
             lxc: endpoints(state, view),
             ipcache: ipcache(state, view),
             ip_masq,
@@ -97,9 +95,19 @@ fn settings(state: &NodeState, view: &NodeView) -> Settings {
     }
 }
 
-/// The managed devices that exist. One without an address translates nothing.
-fn devices(datapath: &DatapathSettings, view: &NodeView) -> BTreeMap<u32, Device> {
+/// The managed devices that exist, and the tunnel's, which gives the node's address among the
+/// pods'. One without an address translates nothing.
+fn devices(state: &NodeState, view: &NodeView) -> BTreeMap<u32, Device> {
+    let datapath = &state.datapath;
     let found = datapath.devices.iter().filter_map(|name| view.link(name));
+    let tunnel = network::tunnel_device(&datapath.routing).and_then(|name| view.link(name));
+    let tunnel = tunnel.map(|link| {
+        let device = Device {
+            address: state.node.cilium_host.into(),
+            ..Device::default()
+        };
+        (link.index, device)
+    });
     found
         .map(|link| {
             let address = view.address_of(link.index).unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -113,6 +121,7 @@ fn devices(datapath: &DatapathSettings, view: &NodeView) -> BTreeMap<u32, Device
                 },
             )
         })
+        .chain(tunnel)
         .collect()
 }
 

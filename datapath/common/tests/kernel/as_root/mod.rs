@@ -10,3 +10,4 @@ mod overlay;
 mod reports;
 mod service_errors;
 mod services;
+mod services_in_tunnel;

@@ -64,6 +64,12 @@ mod as_root {
         modes: &[EBPF, IPTABLES],
         differences: &[],
     };
+    const FLANNEL_LIKE: Comparison = Comparison {
+        lab: "flannel-like",
+        suites: &["iptables"],
+        modes: &[EBPF, IPTABLES],
+        differences: &[],
+    };
     const NAMES: Comparison = Comparison {
         lab: "dns-interface",
         suites: &["dns-interface"],
@@ -214,6 +220,11 @@ mod as_root {
     #[test]
     fn pods_of_other_nodes_answer_alike_in_a_tunnel() {
         TUNNEL.holds(5);
+    }
+
+    #[test]
+    fn what_flannel_and_kube_proxy_answer_our_datapath_does_too() {
+        FLANNEL_LIKE.holds(5);
     }
 
     #[test]

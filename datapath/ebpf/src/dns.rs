@@ -65,18 +65,23 @@ impl Answers for Maps {
     }
 }
 
+/// The length, if it is one of 1 to `MAX`, such that Linux 6.1 believes it. That does not conclude
+/// from a comparison with 0 that it is none: the last byte is compared, and counted from, in a
+/// number that LLVM must not know the origin of.
+#[inline(always)]
+fn provable<const MAX: usize>(length: u32) -> Option<u32> {
+    let last = length.wrapping_sub(1);
+    // SAFETY: a live local.
+    let last = unsafe { (&raw const last).read_volatile() };
+    (last < MAX as u32).then_some(last + 1)
+}
+
 impl Datagram for Skb {
     #[inline(always)]
     fn load_query(&self, offset: u32, length: u32, into: &mut [u8; QUERY]) -> bool {
-        // Linux 6.1 does not conclude from a comparison with 0 that it is none: the last byte is
-        // compared, and counted from, in a number that LLVM must not know the origin of.
-        let last = length.wrapping_sub(1);
-        // SAFETY: a live local.
-        let last = unsafe { (&raw const last).read_volatile() };
-        if last >= QUERY as u32 {
+        let Some(length) = provable::<QUERY>(length) else {
             return false;
-        }
-        let length = last + 1;
+        };
         // SAFETY: the helper writes that many bytes, which there is room for, or fails.
         let result = unsafe {
             bpf_skb_load_bytes(self.skb.cast(), offset, into.as_mut_ptr().cast(), length)
@@ -98,9 +103,7 @@ impl Datagram for Skb {
         answer: &[u8; ANSWER],
         length: u32,
     ) -> Result<(), Refused> {
-        if length == 0 || length > ANSWER as u32 {
-            return Err(Refused);
-        }
+        let length = provable::<ANSWER>(length).ok_or(Refused)?;
         // SAFETY: the helper reads that many bytes of the map's value.
         let result =
             unsafe { bpf_skb_store_bytes(self.skb, offset, answer.as_ptr().cast(), length, 0) };

@@ -36,6 +36,7 @@ use crate::api::AttachMode;
 use crate::cgroup::Cgroup;
 use crate::ebpf_loader::without_kernel_btf;
 use crate::netlink::NetlinkError;
+use crate::verifier::{chain, refusal, verify};
 use attach::Attachments;
 use clsact::Filters;
 use sock::SocketPrograms;
@@ -102,40 +103,6 @@ pub enum DatapathError {
         /// Why.
         source: MapError,
     },
-}
-
-/// An error with its causes: aya keeps the kernel's answer in the source.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Why a program was refused: the kernel's answer, and the end of the verifier's
-/// log, where it says what it does not like. The log can have megabytes.
-pub(crate) fn refusal(error: &ProgramError) -> String {
-    const LAST_LINES: usize = 4;
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return chain(error);
-    };
-    let log = verifier_log.to_string();
-    let said: Vec<_> = log
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with("processed "))
-        .collect();
-    let said = said[said.len().saturating_sub(LAST_LINES)..].join("; ");
-    format!("{io_error}; the verifier says: {said}")
 }
 
 /// Sockets and clients of services that a node of a lab remembers. Cilium has 262 144
@@ -343,7 +310,7 @@ impl Verifiable for SchedClassifier {
     }
 
     fn verify(&mut self) -> Result<(), ProgramError> {
-        self.load()
+        verify(|| self.load())
     }
 
     fn pin(&mut self, pin: &Path) -> Result<(), PinError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::TcAttachOptions;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType};
 use lab_datapath_common::dns::{ANSWERS, Answer, Question};
 use lab_datapath_common::{Address, Port, maps, programs};
 use lab_dns::hot::{AnswerTable, HotAnswer, NotInstalled, Place};
@@ -19,15 +19,13 @@ use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::api::AttachMode;
-use crate::datapath::{chain, refusal};
 use crate::ebpf_loader::without_kernel_btf;
+use crate::verifier::{chain, refusal, verify};
 
 /// Built from `datapath/ebpf/src/dns.rs` by `cargo xtask ebpf`.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/dns.bpf.o");
 /// `BPF_NOEXIST`: entries are never written over, since a program may be reading one.
 const NOEXIST: u64 = 1;
-/// `PROG_LOAD_ATTEMPTS` of libbpf.
-const LOAD_ATTEMPTS: u32 = 5;
 /// Bytes of a DNS message's ID, which stays the query's.
 const ID: usize = 2;
 
@@ -147,7 +145,7 @@ impl Loaded {
             .program_mut(programs::DNS_CACHED)
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| lacking(programs::DNS_CACHED))?;
-        load(program).map_err(|error| fault("load", refusal(&error)))?;
+        verify(|| program.load()).map_err(|error| fault("load", refusal(&error)))?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
         program
             .attach_with_options(interface, TcAttachType::Ingress, order)
@@ -208,19 +206,6 @@ impl Loaded {
             counted.iter().fold(0, |a, b| a.wrapping_add(*b))
         })
     }
-}
-
-/// The verifier gives up when a signal comes (`EAGAIN`): then it is asked again, as often as
-/// libbpf does.
-fn load(program: &mut SchedClassifier) -> Result<(), ProgramError> {
-    for _ in 1..LOAD_ATTEMPTS {
-        match program.load() {
-            Err(ProgramError::LoadError { io_error, .. })
-                if io_error.kind() == io::ErrorKind::WouldBlock => {}
-            loaded => return loaded,
-        }
-    }
-    program.load()
 }
 
 /// Returns when every program that ran when it was called has ended: the kernel waits for

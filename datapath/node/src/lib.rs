@@ -32,3 +32,4 @@ pub mod server;
 mod services;
 mod sock_diag;
 pub mod sysctl;
+mod verifier;

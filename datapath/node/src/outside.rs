@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 use crate::ebpf_loader::without_kernel_btf;
+use crate::verifier::verify;
 
 /// Built from `datapath/ebpf/src/outside.rs` by `cargo xtask ebpf`.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/outside.bpf.o");
@@ -94,8 +95,8 @@ impl Outside {
     pub fn load() -> Result<Self, OutsideError> {
         let mut ebpf = without_kernel_btf().load(OBJECT)?;
         for (program, _) in PROGRAMS {
-            classifier(&mut ebpf, program)?
-                .load()
+            let loading = classifier(&mut ebpf, program)?;
+            verify(|| loading.load())
                 .map_err(|source| OutsideError::Program { program, source })?;
         }
         Ok(Self {

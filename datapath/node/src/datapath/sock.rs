@@ -15,7 +15,7 @@ use aya::programs::{
 use lab_datapath_common::programs::sock;
 
 use super::verified::{Verifiable, Verified};
-use super::{DatapathError, chain};
+use super::{DatapathError, chain, verify};
 use crate::cgroup::Cgroup;
 
 /// Built from `datapath/ebpf` by `cargo xtask ebpf`.
@@ -131,7 +131,7 @@ impl Verifiable for (&mut CgroupSockAddr, CgroupSockAddrAttachType) {
     }
 
     fn verify(&mut self) -> Result<(), ProgramError> {
-        self.0.load()
+        verify(|| self.0.load())
     }
 
     fn pin(&mut self, pin: &Path) -> Result<(), PinError> {
@@ -146,7 +146,7 @@ impl Verifiable for CgroupSock {
     }
 
     fn verify(&mut self) -> Result<(), ProgramError> {
-        self.load()
+        verify(|| self.load())
     }
 
     fn pin(&mut self, pin: &Path) -> Result<(), PinError> {

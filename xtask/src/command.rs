@@ -3,14 +3,22 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder of the workspace.
+/// The folder of the workspace: of that which cargo runs this from, where several share what
+/// was built.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the workspace")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let workspace = package.parent();
+        workspace
+            .expect("xtask is a folder of the workspace")
+            .to_owned()
+    });
+    &ROOT
 }
 
 /// The folder that cargo builds into.

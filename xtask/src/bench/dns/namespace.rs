@@ -17,6 +17,8 @@ const CLIENTS_CORE: &str = "1";
 /// The upstream, which is on the loopback interface as all is.
 pub(super) const UPSTREAM: &str = "192.0.2.1";
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Namespaces and cgroups are named by this and the benchmark's process.
+const PREFIX: &str = "labctl-bench-";
 
 /// A network namespace that goes with this.
 pub(super) struct Namespace {
@@ -25,7 +27,8 @@ pub(super) struct Namespace {
 
 impl Namespace {
     pub(super) fn new() -> Result<Self> {
-        let name = format!("labctl-bench-{}", std::process::id());
+        sweep()?;
+        let name = format!("{PREFIX}{}", std::process::id());
         output(command("ip").args(["netns", "add", &name]))?;
         let namespace = Self { name };
         for words in [
@@ -135,7 +138,7 @@ impl Server {
     fn new(process: Child) -> Result<Self> {
         static SERVERS: AtomicU32 = AtomicU32::new(0);
         let number = SERVERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("labctl-bench-{}-{number}", std::process::id());
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         let cgroup = cgroups()?.join(name);
         std::fs::create_dir(&cgroup).with_context(|| format!("make {}", cgroup.display()))?;
         let server = Self { process, cgroup };
@@ -169,18 +172,60 @@ impl Server {
     }
 
     fn remove(&mut self) -> Result<()> {
-        std::fs::write(self.cgroup.join("cgroup.kill"), "1")?;
+        kill(&self.cgroup)?;
         self.process.wait()?;
-        let deadline = Instant::now() + PATIENCE;
-        // Empty once the last of its processes has gone.
-        while let Err(error) = std::fs::remove_dir(&self.cgroup) {
-            if Instant::now() > deadline {
-                return Err(error).context(self.cgroup.display().to_string());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        remove(&self.cgroup)
     }
+}
+
+fn kill(cgroup: &Path) -> Result<()> {
+    std::fs::write(cgroup.join("cgroup.kill"), "1")
+        .with_context(|| format!("kill what is in {}", cgroup.display()))
+}
+
+/// Removes a cgroup once the last of its processes has gone.
+fn remove(cgroup: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = std::fs::remove_dir(cgroup) {
+        if Instant::now() > deadline {
+            return Err(error).context(cgroup.display().to_string());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Ends the servers and removes the namespaces of benchmarks that were killed.
+fn sweep() -> Result<()> {
+    for cgroup in of_dead_benchmarks(&cgroups()?)? {
+        kill(&cgroup)?;
+        remove(&cgroup)?;
+    }
+    for namespace in of_dead_benchmarks(Path::new("/run/netns"))? {
+        let name = namespace.file_name().context("a namespace has a name")?;
+        output(command("ip").args(["netns", "delete"]).arg(name))?;
+    }
+    Ok(())
+}
+
+/// What is in `folder` by the name of a process that has gone. Empty where there is no such
+/// folder: `ip` makes that of namespaces with the first of them.
+fn of_dead_benchmarks(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("read {}", folder.display()))?,
+    };
+    let mut left = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let process = number.map(|number| number.split_once('-').map_or(number, |(it, _)| it));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            left.push(entry.path());
+        }
+    }
+    Ok(left)
 }
 
 impl Drop for Server {

@@ -10,7 +10,7 @@ use lab_node::api::{Client, ClientError, SOCKET};
 use super::places::{Kind, Places};
 use crate::error::ProviderError;
 use crate::execute::StepFault;
-use crate::parallel::parallel;
+use crate::parallel::overlapping;
 
 /// What agents are to apply: place in the plan, node, state.
 pub(super) type Applications<'p> = Vec<(usize, &'p String, &'p Arc<NodeState>)>;
@@ -28,9 +28,10 @@ pub(super) fn applied(places: &Places, node: &str) -> Result<Option<NodeState>, 
     agent::applied(&folder).map_err(|source| ProviderError::file("read", &folder, source))
 }
 
-/// Has each agent apply its state, several at once, and waits for all.
+/// Has each agent apply its state, several at once, and waits for all. Each attachment with TCX
+/// waits for an RCU grace period, in which another's programs are verified.
 pub(super) fn apply(places: &Places, states: Applications<'_>) -> Result<(), StepFault> {
-    let outcomes = parallel(states, |(position, node, state)| {
+    let outcomes = overlapping(states, |(position, node, state)| {
         let applied = connect(places, node).and_then(|mut client| client.apply(state));
         applied.map(drop).map_err(|error| {
             let (what, why) = ("apply its state", error.to_string());

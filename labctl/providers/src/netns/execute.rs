@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use lab_model::plan::{Action, Phase, Plan};
 use lab_node::{namespace, sysctl};
@@ -12,7 +13,7 @@ use lab_node::{namespace, sysctl};
 use super::cables;
 use super::namespaces::{Namespaces, Place};
 use super::places::{Kind, Places};
-use super::servers::{self, Server};
+use super::servers::{self, Server, Starting};
 use super::{Netns, agents, down, limits, node};
 use crate::error::{ExecuteError, ProviderError};
 use crate::execute::{self, Event, Executor, Staged, StepFault};
@@ -122,7 +123,8 @@ impl Executor for Run<'_> {
     }
 
     /// Phases that differ only in the order within one namespace are done together:
-    /// interfaces are made before anything else, and a batch keeps the order.
+    /// interfaces are made before anything else, and a batch keeps the order. So are those
+    /// that wait for each other only within one node.
     fn together(&self, phase: Phase) -> Phase {
         match phase {
             Phase::Links
@@ -130,6 +132,7 @@ impl Executor for Run<'_> {
             | Phase::DeleteAddresses
             | Phase::Addresses
             | Phase::Routes => Phase::Links,
+            Phase::Processes | Phase::States => Phase::Processes,
             other => other,
         }
     }
@@ -154,8 +157,18 @@ impl<'a> Run<'a> {
         for (place, actions) in &work.changes {
             cables::change(&mut self.namespaces, place, actions)?;
         }
-        self.start_servers(work.servers, interrupt)?;
-        agents::apply(self.places, work.states)
+        let starting = self.start_servers(work.servers)?;
+        let (agents, services) = servers::split(starting);
+        servers::wait_ready(agents, interrupt)?;
+        // The world attaches its programs, and waits for the kernel, while the agents' are verified.
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| servers::wait_ready(services, interrupt));
+            let applied = agents::apply(self.places, work.states);
+            let ready = waiting
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            ready.and(applied)
+        })
     }
 
     /// What gains nothing from being done together.
@@ -228,15 +241,13 @@ impl<'a> Run<'a> {
     fn start_servers(
         &self,
         servers: Vec<(usize, &String, Server<'_>)>,
-        interrupt: &AtomicBool,
-    ) -> Result<(), StepFault> {
+    ) -> Result<Vec<Starting>, StepFault> {
         let (provider, places) = (self.provider, self.places);
         let starting = parallel(servers, |(position, node, server)| {
             servers::start(provider, places, position, node, server)
                 .map_err(StepFault::at(position))
         });
-        let starting: Result<Vec<_>, _> = starting.into_iter().collect();
-        servers::wait_ready(starting?, interrupt)
+        starting.into_iter().collect()
     }
 }
 

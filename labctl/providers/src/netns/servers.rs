@@ -206,6 +206,11 @@ pub(super) fn observe_service(
     }))
 }
 
+/// Agents, and the servers of nodes.
+pub(super) fn split(starting: Vec<Starting>) -> (Vec<Starting>, Vec<Starting>) {
+    starting.into_iter().partition(|it| it.mark.is_none())
+}
+
 /// Waits until each process has said that it is ready.
 pub(super) fn wait_ready(
     mut starting: Vec<Starting>,

@@ -57,6 +57,9 @@ pub struct Service {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// `externalName` of a service that is another name's alias: it has nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_name: Option<String>,
     /// ClusterIP; none for a headless service.
     pub cluster_ip: Option<Ipv4Addr>,
     /// Ports, in the manifest's order.

@@ -1,6 +1,7 @@
 //! What the plugins that answer from local data (`template`, `hosts`,
 //! `kubernetes`, a zone file) have in common.
 
+mod alias;
 #[cfg(test)]
 pub(crate) mod asking;
 mod local_plugins;
@@ -10,6 +11,7 @@ mod zones;
 use crate::clock::Time;
 use crate::message::Query;
 
+pub use alias::Alias;
 pub use local_plugins::{LocalData, LocalPlugin, LocalPluginError, local_plugins};
 pub(crate) use local_reply::{LocalReply, Section, Speaker};
 pub(crate) use zones::{Passing, Presented, Zones, wire_name};
@@ -20,6 +22,8 @@ pub enum Step {
     /// A whole message: ID and question those of the query, QR set, without OPT,
     /// uncut. Fitting it to the client is the server's.
     Answer(Vec<u8>),
+    /// A message that isn't whole yet: what the server answers for another name belongs to it.
+    Alias(Alias),
     /// The next plugin's turn.
     Next,
     /// The plugin failed: SERVFAIL, and this in the error log.

@@ -7,12 +7,12 @@
 mod ask;
 mod counters;
 mod flight;
+mod routes;
 mod site;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use domain::base::iana::{Class, Rcode, Rtype};
 use tokio::sync::mpsc;
 
 use crate::cache::Cache;
@@ -21,12 +21,13 @@ use crate::config::{Config, ServerBlock};
 use crate::hot::HotAnswers;
 use crate::kubernetes::Store;
 use crate::log::Output;
-use crate::message::{Limits, Query, Zone, ZoneError, rcode_reply, refusal};
+use crate::message::{Zone, ZoneError};
 use crate::metrics::Registry;
 use crate::plugin::{LocalData, LocalPluginError};
 use crate::upstream::{Exchange, Transport};
 pub(crate) use counters::Counters;
-use site::{Asking, Done, Site};
+use routes::{Route, Routes};
+use site::Site;
 
 /// Whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,21 +108,9 @@ pub enum ServiceError {
 
 /// All server blocks of a Corefile.
 pub struct Service {
-    routes: Vec<Route>,
-    clock: Arc<dyn Clock>,
-    runtime: tokio::runtime::Handle,
+    routes: Arc<Routes>,
     /// What answers of this service are known by, before the socket.
     generation: u64,
-}
-
-/// One zone of a server block, at one of its addresses.
-struct Route {
-    /// Address, unless the block listens on all.
-    bind: Option<IpAddr>,
-    port: u16,
-    zone: Zone,
-    site: Arc<Site>,
-    counters: Arc<Counters>,
 }
 
 impl Service {
@@ -168,12 +157,8 @@ impl Service {
                 });
             }
         }
-        // The nearest zone first.
-        routes.sort_by_key(|route| std::cmp::Reverse(route.zone.wire_len()));
         Ok(Self {
-            routes,
-            clock: around.clock,
-            runtime: around.runtime,
+            routes: Arc::new(Routes::new(routes, around.clock, around.runtime)),
             generation,
         })
     }
@@ -185,21 +170,21 @@ impl Service {
 
     /// The cache of the block with these keys, if it is configured as this one's.
     fn cache_of(&self, block: &ServerBlock) -> Option<Arc<Cache>> {
-        let site = self.routes.iter().map(|route| &route.site);
+        let mut sites = self.routes.all().map(|route| &route.site);
         let same = |site: &&Arc<Site>| site.has_keys(&block.keys);
-        let cache = site.clone().find(same)?.cache()?;
+        let cache = sites.find(same)?.cache()?;
         (Some(cache.settings()) == block.cache.as_ref()).then(|| Arc::clone(cache))
     }
 
     /// Answers what is at hand, into `out`, which keeps its memory. An answer from
     /// the cache is made without allocation.
     pub fn answer(&self, message: &[u8], client: &Client, out: &mut Vec<u8>) -> Answer {
-        self.answer_at(self.clock.now(), message, client, out).0
+        self.answer_at(self.now(), message, client, out).0
     }
 
     /// The time by the service's clock.
     pub(crate) fn now(&self) -> Time {
-        self.clock.now()
+        self.routes.now()
     }
 
     /// The same for a query that came at `now`, and the time after that, if it was
@@ -211,55 +196,20 @@ impl Service {
         client: &Client,
         out: &mut Vec<u8>,
     ) -> (Answer, Time) {
-        let query = match Query::read(message) {
-            Ok(query) => query,
-            Err(error) => {
-                return match refusal(message, error, out) {
-                    true => (Answer::Ready, now),
-                    false => (Answer::Silent, now),
-                };
-            }
-        };
-        let Some(route) = self.route(&query, client) else {
-            let limits = Limits::new(query.edns(), client.transport, None);
-            rcode_reply(&query, Rcode::REFUSED, limits, out);
-            return (Answer::Ready, now);
-        };
-        let asking = Asking {
-            query: &query,
-            client,
-            counters: &route.counters,
-            runtime: &self.runtime,
-        };
-        let Some(done) = route.site.answer(&asking, now, out) else {
-            return (Answer::Later, now);
-        };
-        let ended = self.tell(route, &query, client, now, done, out);
-        (Answer::Ready, ended)
+        self.routes.answer(now, message, client, 0, out)
     }
 
     /// The answer to a query that [`Self::answer`] left for later; none if silence
     /// is the answer.
     pub async fn finish(&self, message: &[u8], client: &Client) -> Option<Vec<u8>> {
-        let query = Query::read(message).ok()?;
-        let route = self.route(&query, client)?;
-        let began = self.clock.now();
-        let asking = Asking {
-            query: &query,
-            client,
-            counters: &route.counters,
-            runtime: &self.runtime,
-        };
-        let (done, out) = route.site.finish(&asking).await;
-        self.tell(route, &query, client, began, done, &out);
-        Some(out)
+        self.routes.finish(message, client, 0).await
     }
 
     /// Asks each block with `loop` its own question, at the address that it listens on.
     pub(crate) fn probes(&self) -> Vec<impl Future<Output = ()> + Send + 'static> {
         let mut seen: Vec<&Arc<Site>> = Vec::new();
         let mut probes = Vec::new();
-        for route in &self.routes {
+        for route in self.routes.all() {
             if seen.iter().any(|site| Arc::ptr_eq(site, &route.site)) {
                 continue;
             }
@@ -273,28 +223,6 @@ impl Service {
         probes
     }
 
-    /// Counts and logs an answer. Returns the time, if it had to look.
-    fn tell(
-        &self,
-        route: &Route,
-        query: &Query<'_>,
-        client: &Client,
-        began: Time,
-        done: Done,
-        answer: &[u8],
-    ) -> Time {
-        if route.site.log.is_none() && route.counters.dns.is_none() {
-            return began;
-        }
-        let ended = self.clock.now();
-        let took = ended.saturating_sub(began);
-        route.counters.answered(query, client, done, took, answer);
-        if let Some(classes) = route.site.log {
-            route.site.log(classes, query, client, done, took, answer);
-        }
-        ended
-    }
-
     /// Answers, and waits for upstreams where need be.
     pub async fn resolve(&self, message: &[u8], client: &Client) -> Option<Vec<u8>> {
         let mut out = Vec::new();
@@ -304,37 +232,6 @@ impl Service {
             Answer::Later => self.finish(message, client).await,
         }
     }
-
-    /// The block for a query: of those at this address, that of the nearest zone.
-    /// CoreDNS knows one class.
-    fn route(&self, query: &Query<'_>, client: &Client) -> Option<&Route> {
-        if query.class() != Class::IN {
-            return None;
-        }
-        let at = |bind: Option<IpAddr>| {
-            move |route: &&Route| route.port == client.local.port() && route.bind == bind
-        };
-        let very = at(Some(client.local.ip()));
-        if self.routes.iter().any(|route| very(&route)) {
-            nearest(self.routes.iter().filter(very), query)
-        } else {
-            nearest(self.routes.iter().filter(at(None)), query)
-        }
-    }
-}
-
-/// The first route whose zone has the name. DS records are the parent's, where
-/// that is served too.
-fn nearest<'a>(routes: impl Iterator<Item = &'a Route>, query: &Query<'_>) -> Option<&'a Route> {
-    let name = query.key();
-    let mut child = None;
-    for route in routes.filter(|route| route.zone.contains(name)) {
-        if query.rtype() != Rtype::DS || !route.zone.is_apex(name) {
-            return Some(route);
-        }
-        child = child.or(Some(route));
-    }
-    child
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub struct PodAllocation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceAllocation {
-    /// Its ClusterIP, unless it is headless.
+    /// Its ClusterIP, if it has one.
     pub cluster_ip: Option<Ipv4Addr>,
     /// Node ports, by port and protocol: `80/TCP`.
     pub node_ports: BTreeMap<String, u16>,

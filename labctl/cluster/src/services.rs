@@ -35,7 +35,8 @@ pub(crate) fn services_of<'a>(objects: &[&'a Object]) -> Vec<ServiceObject<'a>> 
     objects.iter().filter_map(service).collect()
 }
 
-/// Gives every service the addresses and ports that it asks for or needs.
+/// Gives every service the addresses and ports that it asks for or needs, and finds what is to
+/// lead to none.
 pub(crate) fn allocate(
     lab: &Lab,
     services: &[ServiceObject<'_>],
@@ -46,6 +47,7 @@ pub(crate) fn allocate(
     let range = lab.values.node_port.range;
     let mut given = addresses::allocate(services, range, previous, faults);
     load_balancer::allocate(services, objects, previous, &mut given, faults);
+    faults.extend(redirects::to_aliases(objects, services));
     given
 }
 

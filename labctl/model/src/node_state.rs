@@ -25,7 +25,7 @@ pub use services::{
 pub use workload::{NodeCache, Workload};
 
 /// Shape of the document; an agent refuses another one.
-pub const NODE_STATE_VERSION: u32 = 3;
+pub const NODE_STATE_VERSION: u32 = 4;
 
 /// What one node of the cluster is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! any name, `dns-version` of any type but TXT, `_tcp.SERVICE`), this is by the name
 //! alone, as RFC 8020 has it.
 
+mod alias;
 mod records;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,6 +43,8 @@ struct Found<'a> {
     /// Port, the target's labels and address.
     services: Vec<(u16, [&'a [u8]; 2], Ipv4Addr)>,
     text: bool,
+    /// Another name in wire format, which is all that there is.
+    alias: Option<&'a [u8]>,
 }
 
 impl Plugin {
@@ -105,7 +108,16 @@ impl Plugin {
                 let namespace = index.namespace_of(label)?;
                 self.exposed(namespace).then(Found::default)
             }
-            Request::Service(service) => self.ports(index, service, b"", b""),
+            Request::Service(labels) => {
+                let alias = self.service(index, labels)?.alias.as_deref();
+                match alias {
+                    Some(_) => Some(Found {
+                        alias,
+                        ..Found::default()
+                    }),
+                    None => self.ports(index, labels, b"", b""),
+                }
+            }
             Request::Port {
                 port,
                 protocol,
@@ -293,6 +305,9 @@ impl LocalAnswers for Plugin {
         let Some(found) = self.find(&index, Request::read(base)) else {
             return self.unknown(query, zone, index.serial);
         };
+        if let Some(target) = found.alias {
+            return self.alias(query, &index, zone, target);
+        }
         let reply = self.records(query, &index, zone, &found);
         match reply.has_answers() {
             true => Step::Answer(reply.finish()),

@@ -2,7 +2,9 @@
 //! so that no query searches.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::plugin::wire_name;
 
 use super::{Endpoint, Port, Records, Service};
 
@@ -30,6 +32,8 @@ pub struct Index {
 #[derive(Debug)]
 pub(super) struct IndexedService {
     pub(super) namespace: String,
+    /// Another name, in wire format, that it is an alias of.
+    pub(super) alias: Option<Vec<u8>>,
     pub(super) cluster_ip: Option<Ipv4Addr>,
     pub(super) ports: Vec<Port>,
     pub(super) endpoints: Vec<IndexedEndpoint>,
@@ -123,6 +127,7 @@ impl Index {
         }
         let indexed = IndexedService {
             namespace: service.namespace,
+            alias: service.external_name.as_deref().and_then(alias),
             cluster_ip: service.cluster_ip,
             ports: service.ports,
             endpoints,
@@ -164,6 +169,13 @@ impl Index {
     pub(super) fn has_pod(&self, namespace: &[u8], address: Ipv4Addr) -> bool {
         self.pods.contains(&(namespace.to_vec(), address))
     }
+}
+
+/// What a service of that external name leads to. What looks like an address is none
+/// (Kubernetes' documentation of `ExternalName`; CoreDNS's `HostType`).
+fn alias(name: &str) -> Option<Vec<u8>> {
+    let is_address = name.parse::<IpAddr>().is_ok();
+    wire_name(name).filter(|_| !is_address)
 }
 
 fn endpoint(endpoint: &Endpoint) -> Option<IndexedEndpoint> {

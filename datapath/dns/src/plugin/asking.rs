@@ -4,7 +4,7 @@ use domain::base::iana::Rtype;
 use domain::base::{Message, MessageBuilder, Name, ParsedRecord};
 use domain::rdata::AllRecordData;
 
-use super::{LocalAnswers, Step};
+use super::{LocalAnswers, Presented, Step};
 use crate::clock::Time;
 use crate::message::Query;
 
@@ -34,6 +34,12 @@ pub(crate) fn ask(plugin: &dyn LocalAnswers, name: &str, rtype: &str) -> String 
                 "the question as it came"
             );
             text(&answer)
+        }
+        Step::Alias(alias) => {
+            let question = alias.question(&read);
+            let question = Query::read(&question).unwrap();
+            let target = Presented(question.name()).to_string();
+            format!("{}\nthen {target}", text(&alias.completed(&[])))
         }
         Step::Next => "next".to_owned(),
         Step::Failed(error) => format!("failed {error}"),

@@ -124,7 +124,9 @@ mod tests {
         };
         let records = r#"{"serial": 1, "namespaces": ["a"], "pods": [], "services": [
             {"namespace": "a", "name": "www", "cluster_ip": null, "ports": [{"name": "x", "protocol": "tcp", "port": 1}],
-             "endpoints": [{"address": "10.0.0.2", "pod": "b", "hostname": "c", "ports": [1]}]}]}"#;
+             "endpoints": [{"address": "10.0.0.2", "pod": "b", "hostname": "c", "ports": [1]}]},
+            {"namespace": "a", "name": "x", "external_name": "www.a.svc.cluster.local", "cluster_ip": null, "ports": [], "endpoints": []},
+            {"namespace": "a", "name": "b", "external_name": "a.b", "cluster_ip": null, "ports": [], "endpoints": []}]}"#;
         data.store.replace(serde_json::from_str(records).unwrap());
         let mut plugins = local_plugins(&config.blocks[0], &data).unwrap();
         let zone = ". SOA a. b. 1 2 3 4 5\na.b. CNAME x.a.\n*.a. CNAME www.a.\nwww.a. A 10.0.0.1\nb. MX 1 a.\n";
@@ -162,6 +164,11 @@ mod tests {
                     Step::Answer(answer) => {
                         let read = Response::read(answer.clone(), &query);
                         prop_assert!(read.is_ok(), "{}: {} {}: {:?}", plugin, name, rtype, answer);
+                    }
+                    Step::Alias(alias) => {
+                        let question = alias.question(&query);
+                        prop_assert!(Query::read(&question).is_ok(), "{}: {} {}", plugin, name, rtype);
+                        prop_assert!(Response::read(alias.completed(&[]), &query).is_ok());
                     }
                     Step::Next => {}
                     Step::Failed(error) => prop_assert!(false, "{}: {} {}: {}", plugin, name, rtype, error),

@@ -38,7 +38,7 @@ pub(crate) enum Speaker {
 }
 
 /// A message in the making. Records are to be added section by section.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalReply {
     message: Vec<u8>,
     class: Class,
@@ -70,6 +70,11 @@ impl LocalReply {
         self.class = class;
     }
 
+    /// Sets TC: records are missing.
+    pub(crate) fn truncated(&mut self) {
+        self.message[2] |= 0x02;
+    }
+
     /// Sets the RCODE, of which the header has four bits.
     pub(crate) fn rcode(&mut self, rcode: Rcode) {
         self.message[3] = self.message[3] & 0xf0 | rcode.to_int() & 0xf;
@@ -88,11 +93,11 @@ impl LocalReply {
         debug_assert!(section >= self.last, "sections come in order");
         self.last = section;
         let Ok(length) = u16::try_from(rdata.len()) else {
-            self.message[2] |= 0x02;
+            self.truncated();
             return;
         };
         if self.message.len() + owner.len() + 10 + rdata.len() > MAX_MESSAGE {
-            self.message[2] |= 0x02;
+            self.truncated();
             return;
         }
         self.message.extend_from_slice(owner);

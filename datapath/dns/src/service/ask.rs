@@ -13,8 +13,13 @@ use crate::upstream::Transport;
 /// What came of asking upstream: the same for all who asked.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// A whole answer, without OPT record.
-    Answer(Vec<u8>),
+    /// A whole answer.
+    Answer {
+        /// Without OPT record.
+        message: Vec<u8>,
+        /// The plugin whose answer it is.
+        plugin: &'static str,
+    },
     /// No answer but this.
     Failed {
         /// What the client is told.
@@ -48,8 +53,8 @@ impl Site {
     ) -> impl Future<Output = Arc<Outcome>> + use<> {
         let site = Arc::clone(self);
         let message: Box<[u8]> = asking.query.message().into();
-        let (client, runtime) = (*asking.client, asking.runtime.clone());
-        let counters = Arc::clone(asking.counters);
+        let (client, depth) = (*asking.client, asking.depth);
+        let (counters, routes) = (Arc::clone(asking.counters), Arc::clone(asking.routes));
         let asked = async move {
             let Ok(query) = Query::read(&message) else {
                 return FAILED;
@@ -58,20 +63,24 @@ impl Site {
                 query: &query,
                 client: &client,
                 counters: &counters,
-                runtime: &runtime,
+                routes: &routes,
+                depth,
             };
             site.ask(&asking, purpose).await
         };
-        let key = self.flight_key(asking.query, asking.client.transport);
-        self.flights.join(key, asking.runtime, asked)
+        self.flights
+            .join(self.flight_key(asking), &asking.routes.runtime, asked)
     }
 
-    /// Queries with the same key get the same answer.
-    fn flight_key(&self, query: &Query<'_>, transport: Transport) -> Box<[u8]> {
+    /// Queries with the same key get the same answer. One that the server asks itself waits for
+    /// none that may wait for it.
+    fn flight_key(&self, asking: &Asking<'_>) -> Box<[u8]> {
+        let query = asking.query;
         let mut key = upstream_query(query, self.bufsize, 0);
         let name = query.key().as_bytes();
         key[HEADER..][..name.len()].copy_from_slice(name);
-        key.push(match transport {
+        key.push(asking.depth);
+        key.push(match asking.client.transport {
             Transport::Udp => 0,
             Transport::Tcp => 1,
         });
@@ -82,7 +91,15 @@ impl Site {
         let query = asking.query;
         // Entries that are refreshed may be of a local plugin.
         match self.local(query, self.clock.now()) {
-            Some((_, Step::Answer(message))) => return self.take(asking, message, purpose),
+            Some((plugin, Step::Answer(message))) => {
+                return self.take(asking, message, purpose, plugin);
+            }
+            Some((plugin, Step::Alias(alias))) => {
+                let (client, question) = (*asking.client, alias.question(query));
+                let found = asking.routes.look_up(question, client, asking.depth).await;
+                let message = alias.completed(&found.unwrap_or_default());
+                return self.take(asking, message, purpose, plugin);
+            }
             Some((_, Step::Failed(error))) => {
                 self.failed(query, Rcode::SERVFAIL, &error);
                 return FAILED;
@@ -94,7 +111,7 @@ impl Site {
         };
         let transport = forwarder.transport(asking.client.transport);
         match forwarder.ask(query, transport, self.bufsize).await {
-            Ok(answer) => self.take(asking, answer, purpose),
+            Ok(answer) => self.take(asking, answer, purpose, "forward"),
             Err(error) => {
                 self.failed(query, error.rcode(), &error.to_string());
                 Outcome::Failed {
@@ -105,11 +122,20 @@ impl Site {
         }
     }
 
-    fn take(&self, asking: &Asking<'_>, answer: Vec<u8>, purpose: Purpose) -> Outcome {
+    fn take(
+        &self,
+        asking: &Asking<'_>,
+        answer: Vec<u8>,
+        purpose: Purpose,
+        plugin: &'static str,
+    ) -> Outcome {
         match Response::read(answer, asking.query) {
             Ok(mut response) => {
                 self.keep(asking, &mut response, self.clock.now(), purpose);
-                Outcome::Answer(response.into_message())
+                Outcome::Answer {
+                    message: response.into_message(),
+                    plugin,
+                }
             }
             Err(ResponseError::Mismatch) => {
                 asking.counters.dropped();

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::ask::{Outcome, Purpose};
 use super::counters::{Counters, asked};
 use super::flight::Flights;
+use super::routes::Routes;
 use super::{Client, ServiceError, Surroundings};
 use crate::cache::{Cache, Hit, Often, Stored};
 use crate::clock::{Clock, Time};
@@ -51,7 +52,10 @@ pub(super) struct Asking<'a> {
     pub(super) query: &'a Query<'a>,
     pub(super) client: &'a Client,
     pub(super) counters: &'a Arc<Counters>,
-    pub(super) runtime: &'a tokio::runtime::Handle,
+    /// All blocks, for what the server asks itself.
+    pub(super) routes: &'a Arc<Routes>,
+    /// Names that were asked for on the way to this one.
+    pub(super) depth: u8,
 }
 
 /// How a query was answered.
@@ -155,6 +159,7 @@ impl Site {
                 Err(error) => Some(self.give_up(query, limits, &error.to_string(), out)),
             },
             Some((_, Step::Failed(error))) => Some(self.give_up(query, limits, &error, out)),
+            Some((_, Step::Alias(_))) => None,
             _ if self.forwarder(query).is_some() => None,
             // The end of the chain: CoreDNS's plugin.NextOrFailure.
             _ => Some(self.give_up(query, limits, "no next plugin found", out)),
@@ -240,7 +245,8 @@ impl Site {
             failed: false,
         };
         match &*outcome {
-            Outcome::Answer(message) if !self.unverified(message) => {
+            Outcome::Answer { message, plugin } if !self.unverified(message) => {
+                done.plugin = *plugin;
                 out.reserve_exact(message.len() + 11);
                 out.extend_from_slice(message);
             }
@@ -251,7 +257,8 @@ impl Site {
                 asking.counters.refreshing(true);
                 done.plugin = "cache";
             }
-            Outcome::Answer(message) => {
+            Outcome::Answer { message, plugin } => {
+                done.plugin = *plugin;
                 out.clear();
                 out.extend_from_slice(message);
             }

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use domain::base::iana::{Rcode, Rtype};
 use domain::base::{Message, MessageBuilder, Name};
 
 use super::*;

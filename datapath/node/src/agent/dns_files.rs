@@ -119,6 +119,7 @@ fn service(service: &node_state::Service) -> Service {
     Service {
         namespace: service.namespace.clone(),
         name: service.name.clone(),
+        external_name: service.external_name.clone(),
         cluster_ip: service.cluster_ip,
         ports: service.ports.iter().map(port).collect(),
         endpoints: endpoints.into_values().collect(),
@@ -160,6 +161,7 @@ mod tests {
         state.services = vec![node_state::Service {
             namespace: "web".to_owned(),
             name: "web".to_owned(),
+            external_name: None,
             cluster_ip: None,
             load_balancer_ips: vec![],
             external_ips: vec![],

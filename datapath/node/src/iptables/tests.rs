@@ -78,6 +78,7 @@ fn service(namespace: &str, name: &str, ip: [u8; 4], ports: Vec<ServicePort>) ->
     Service {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
+        external_name: None,
         cluster_ip: Some(ip.into()),
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),

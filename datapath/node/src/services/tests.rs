@@ -31,6 +31,7 @@ fn service(backends: Vec<Backend>) -> Service {
     Service {
         namespace: "default".into(),
         name: "web".into(),
+        external_name: None,
         cluster_ip: Some(CLUSTER_IP),
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),

@@ -97,7 +97,10 @@ impl Zone {
                 fit(&query, limits, out);
             }
             Step::Next => rcode_reply(&query, Rcode::REFUSED, limits, out),
-            Step::Failed(_) => rcode_reply(&query, Rcode::SERVFAIL, limits, out),
+            // A zone follows its aliases itself.
+            Step::Failed(_) | Step::Alias(_) => {
+                rcode_reply(&query, Rcode::SERVFAIL, limits, out);
+            }
         }
         true
     }

@@ -6,6 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use lab_model::node_state::Protocol;
 use regex::Regex;
 
+use super::Written;
 use crate::selector::Selector;
 
 /// `spec` of a CiliumLocalRedirectPolicy.
@@ -27,7 +28,7 @@ pub enum RedirectFrontend {
     /// `serviceMatcher`: the ClusterIP of a service of the policy's namespace.
     Service {
         /// Its name.
-        name: String,
+        name: Written<String>,
         /// Ports of it; all of them when empty.
         ports: Vec<RedirectPort>,
     },

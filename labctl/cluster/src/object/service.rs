@@ -14,6 +14,8 @@ pub struct ServiceSpec {
     pub service_type: ServiceType,
     /// Labels of the pods behind it. Without any, it has no backends.
     pub selector: Labels,
+    /// `externalName`, of the type ExternalName alone: the host name that this one is an alias of.
+    pub external_name: Option<String>,
     /// `clusterIP`
     pub cluster_ip: ClusterIp,
     /// `externalIPs`
@@ -31,7 +33,7 @@ pub struct ServiceSpec {
     pub session_affinity: Option<u32>,
 }
 
-/// `type` of a Service, without `ExternalName`.
+/// `type` of a Service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServiceType {
     /// An address that is known in the cluster only.
@@ -41,6 +43,8 @@ pub enum ServiceType {
     NodePort,
     /// That, and addresses from a pool.
     LoadBalancer,
+    /// Another name for a host: neither address nor pods.
+    ExternalName,
 }
 
 impl ServiceType {
@@ -51,7 +55,14 @@ impl ServiceType {
             Self::ClusterIp => "ClusterIP",
             Self::NodePort => "NodePort",
             Self::LoadBalancer => "LoadBalancer",
+            Self::ExternalName => "ExternalName",
         }
+    }
+
+    /// Whether it is to be reached from outside the cluster.
+    #[must_use]
+    pub const fn is_external(self) -> bool {
+        matches!(self, Self::NodePort | Self::LoadBalancer)
     }
 }
 
@@ -62,6 +73,8 @@ pub enum ClusterIp {
     Any,
     /// `None`: the names of a headless service are those of its pods.
     Headless,
+    /// None, as an ExternalName has no use for it.
+    Unused,
     /// This one.
     Explicit(Written<Ipv4Addr>),
 }

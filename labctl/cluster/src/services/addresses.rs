@@ -14,7 +14,7 @@ use super::ServiceObject;
 use crate::allocations::{Allocations, ServiceAllocation};
 use crate::faults::beside;
 use crate::ipam::AddressPool;
-use crate::object::{ClusterIp, Object, PortSpec, ServiceType};
+use crate::object::{ClusterIp, Object, PortSpec};
 use crate::stable_hash::{hash64, probe};
 
 /// The range that services get their addresses from: kubeadm's
@@ -133,7 +133,7 @@ fn node_ports(
     let mut new = Vec::new();
     let with_ports = services
         .iter()
-        .filter(|service| service.spec.service_type != ServiceType::ClusterIp);
+        .filter(|service| service.spec.service_type.is_external());
     for ServiceObject { object, spec } in with_ports {
         for port in spec.ports.iter().filter(|port| port.node_port.is_none()) {
             let (key, port_key) = (object.key(), port_key(port));

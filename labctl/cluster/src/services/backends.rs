@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use lab_model::node_state::{Backend, Service, ServicePort};
+use lab_model::node_state::{Backend, Service, ServicePort, TrafficPolicy};
 
 use super::ServiceObject;
 use super::addresses::port_key;
 use crate::allocations::ServiceAllocation;
-use crate::object::{NamedPort, PortSpec, TargetPort};
+use crate::object::{NamedPort, Object, PortSpec, TargetPort};
 use crate::selector::Labels;
 
 /// A pod that services may have behind them. One that is to run is taken for
@@ -45,6 +45,9 @@ fn resolved(
     pods: &[RunningPod<'_>],
 ) -> Service {
     let ServiceObject { object, spec } = service;
+    if let Some(external_name) = &spec.external_name {
+        return alias(object, external_name);
+    }
     let selected: Vec<&RunningPod<'_>> = pods
         .iter()
         .filter(|pod| pod.namespace == object.namespace && selects(&spec.selector, pod.labels))
@@ -59,6 +62,7 @@ fn resolved(
     Service {
         namespace: object.namespace.clone(),
         name: object.name.clone(),
+        external_name: None,
         cluster_ip: given.cluster_ip,
         load_balancer_ips: given.load_balancer_ips.clone(),
         external_ips: spec.external_ips.clone(),
@@ -66,6 +70,23 @@ fn resolved(
         external_traffic_policy: spec.external_traffic_policy,
         internal_traffic_policy: spec.internal_traffic_policy,
         session_affinity: spec.session_affinity,
+    }
+}
+
+/// An alias of another name is the matter of DNS alone: whatever else the service says, nothing
+/// leads to it (kube-proxy's `ShouldSkipService`; the EndpointSlice controller skips it too).
+fn alias(object: &Object, external_name: &str) -> Service {
+    Service {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        external_name: Some(external_name.to_owned()),
+        cluster_ip: None,
+        load_balancer_ips: Vec::new(),
+        external_ips: Vec::new(),
+        ports: Vec::new(),
+        external_traffic_policy: TrafficPolicy::Cluster,
+        internal_traffic_policy: TrafficPolicy::Cluster,
+        session_affinity: None,
     }
 }
 

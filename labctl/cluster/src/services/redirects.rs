@@ -1,8 +1,10 @@
 //! Local redirect policies, resolved for one node.
 
+use lab_model::diagnostic::Diagnostic;
 use lab_model::node_state::{Backend, LocalRedirect, RedirectFrontend, Service};
 
-use super::RunningPod;
+use super::{RunningPod, ServiceObject};
+use crate::faults::beside;
 use crate::object::{
     Kind, LocalRedirectPolicy, Object, RedirectFrontend as Frontend, RedirectPort,
 };
@@ -38,6 +40,33 @@ pub(crate) fn redirects(
         .collect()
 }
 
+/// Policies for a service that has nothing to redirect.
+pub(crate) fn to_aliases(objects: &[&Object], services: &[ServiceObject<'_>]) -> Vec<Diagnostic> {
+    let fault = |object: &&Object| {
+        let Kind::LocalRedirectPolicy(policy) = &object.kind else {
+            return None;
+        };
+        let Frontend::Service { name, .. } = &policy.frontend else {
+            return None;
+        };
+        let is_it = |service: &&ServiceObject<'_>| {
+            service.object.name == name.value && service.object.namespace == object.namespace
+        };
+        let service = services.iter().find(is_it)?;
+        service.spec.external_name.as_ref()?;
+        let message = format!(
+            "Service `{}` is of the type ExternalName and has no address to redirect",
+            service.object.key()
+        );
+        let fault = object
+            .fault(&name.span, message)
+            .with_help("a policy redirects the ClusterIP of a service");
+        let span = &service.object.origin.name;
+        Some(beside(fault, object, service.object, span, "the service"))
+    };
+    objects.iter().filter_map(fault).collect()
+}
+
 fn frontends(
     object: &Object,
     policy: &LocalRedirectPolicy,
@@ -47,8 +76,9 @@ fn frontends(
     let (service, address, ports) = match &policy.frontend {
         Frontend::Address { ip, ports } => (None, *ip, ports.clone()),
         Frontend::Service { name, ports } => {
-            let is_it =
-                |service: &&Service| service.name == *name && service.namespace == object.namespace;
+            let is_it = |service: &&Service| {
+                service.name == name.value && service.namespace == object.namespace
+            };
             let Some(service) = services.iter().find(is_it) else {
                 return Vec::new();
             };

@@ -299,13 +299,6 @@ fn what_kubernetes_refuses_is_refused() {
         ],
     );
     assert_parse_fails(
-        &service("web", "type: ExternalName, externalName: example.com"),
-        &[
-            "spec.type: `ExternalName` is not available yet",
-            "`spec.externalName` is not available yet",
-        ],
-    );
-    assert_parse_fails(
         &service(
             "web",
             "ports: [{port: 80}, {name: a, port: 81, targetPort: 0}, {name: a, port: 81, \
@@ -320,4 +313,77 @@ fn what_kubernetes_refuses_is_refused() {
             "SCTP is not available yet",
         ],
     );
+}
+
+#[test]
+fn an_external_name_is_a_name_and_nothing_else() {
+    let web = service("web", "type: ExternalName, externalName: www.example.com.");
+    let alias = one(&[&webpod(2), &web]);
+    assert_eq!(alias.external_name.as_deref(), Some("www.example.com"));
+    assert_eq!((alias.cluster_ip, alias.ports.len()), (None, 0));
+    // What Kubernetes takes beside it, no datapath sees.
+    let more = "type: ExternalName, externalName: www.example.com, selector: {app: webpod}, \
+                externalIPs: [192.168.10.250], sessionAffinity: ClientIP, ports: [{port: 80}]";
+    assert_eq!(one(&[&webpod(2), &self::service("web", more)]), alias);
+    let cluster = computed(&[&web]);
+    assert!(cluster.allocations.services.is_empty());
+    assert_eq!(cluster.node_states["k8s-w1"].services, [alias]);
+}
+
+#[test]
+fn external_names_that_kubernetes_refuses_are_refused() {
+    assert_parse_fails(
+        &service("web", "type: ExternalName"),
+        &["a service of the type ExternalName needs an `externalName`"],
+    );
+    let long = format!("{}.com", "a".repeat(64));
+    for name in [
+        "Example.com",
+        "example..com",
+        "-a.com",
+        "a_b.com",
+        "..",
+        &long,
+    ] {
+        assert_parse_fails(
+            &service("web", &format!("type: ExternalName, externalName: {name}")),
+            &[&format!("`{name}` cannot be an external name")],
+        );
+    }
+    assert_parse_fails(
+        &service(
+            "web",
+            "type: ExternalName, externalName: a.com, clusterIP: None, externalTrafficPolicy: \
+             Local, ports: [{port: 80, nodePort: 30080}]",
+        ),
+        &[
+            "a service of the type ExternalName has no addresses",
+            "`externalTrafficPolicy` is for services with addresses outside the cluster",
+            "`nodePort` cannot be used with the type ExternalName",
+        ],
+    );
+    assert_parse_fails(
+        &service("web", "externalName: a.com, ports: [{port: 80}]"),
+        &["`externalName` means nothing with the type ClusterIP"],
+    );
+}
+
+#[test]
+fn nothing_is_redirected_from_an_external_name() {
+    let web = service("web", "type: ExternalName, externalName: www.example.com");
+    let policy = "---\n{apiVersion: cilium.io/v2, kind: CiliumLocalRedirectPolicy, metadata: {name: \
+                  web}, spec: {redirectFrontend: {serviceMatcher: {serviceName: web, namespace: \
+                  default}}, redirectBackend: {localEndpointSelector: {matchLabels: {app: web}}, \
+                  toPorts: [{port: \"80\", protocol: TCP}]}}}\n";
+    let faults = compute(
+        &study_lab(),
+        &objects(&[&format!("{web}{policy}")]),
+        &Allocations::default(),
+    )
+    .expect_err("there is a fault");
+    let text = faults.render(false);
+    let message =
+        "Service `default/web` is of the type ExternalName and has no address to redirect";
+    assert_eq!(messages(&text), [message], "got:\n{text}");
+    assert!(text.contains("lab.yaml:3:"), "got:\n{text}");
 }

@@ -12,6 +12,8 @@ pub struct Service {
     pub namespace: String,
     /// Service name.
     pub name: String,
+    /// `externalName` of a service that is another name's alias: the rest is empty.
+    pub external_name: Option<String>,
     /// ClusterIP; `None` for a headless service, which no datapath translates.
     pub cluster_ip: Option<Ipv4Addr>,
     /// Addresses that LB-IPAM gave it (`type: LoadBalancer`).

@@ -67,9 +67,7 @@ impl Plugin {
         let (owner, ttl) = (query.name(), self.settings.ttl);
         match query.rtype() {
             rtype @ (Rtype::A | Rtype::AAAA) => {
-                for address in found.addresses.iter().filter(|it| rtype_of(**it) == rtype) {
-                    reply.record(Section::Answer, owner, rtype, ttl, &octets(*address));
-                }
+                self.addresses(&mut reply, owner, rtype, found);
             }
             Rtype::SRV => self.srv(&mut reply, owner, zone, found),
             Rtype::TXT if found.text => {
@@ -84,6 +82,23 @@ impl Plugin {
             _ => {}
         }
         reply
+    }
+
+    /// Adds the addresses of that type, and says whether there are any.
+    pub(super) fn addresses(
+        &self,
+        reply: &mut LocalReply,
+        owner: &[u8],
+        rtype: Rtype,
+        found: &Found<'_>,
+    ) -> bool {
+        let mut any = false;
+        for address in found.addresses.iter().filter(|it| rtype_of(**it) == rtype) {
+            let data = octets(*address);
+            reply.record(Section::Answer, owner, rtype, self.settings.ttl, &data);
+            any = true;
+        }
+        any
     }
 
     fn srv(&self, reply: &mut LocalReply, owner: &[u8], zone: &[u8], found: &Found<'_>) {

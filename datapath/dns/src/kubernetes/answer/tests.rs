@@ -176,6 +176,78 @@ fn specification() {
     }
 }
 
+/// As CoreDNS 1.13 has it (`plugin/kubernetes/handler_test.go`, `plugin/backend_lookup.go`).
+#[test]
+fn a_service_with_an_external_name_is_its_alias() {
+    let plugin = plugin(&settings());
+    let denied = format!("{DENIED}\n{SOA}");
+    let nodata = format!("{NODATA}\n{SOA}");
+    let answer = |lines: &str| format!("{NODATA}\n{lines}");
+    let cname = |from: &str, to: &str| format!("{from}.default.svc.cluster.local. 30 CNAME {to}.");
+    let in_zone = |from: &str, to: &str| cname(from, &format!("{to}.default.svc.cluster.local"));
+    let outside = cname("outside", "www.example.org");
+    let web = "web.default.svc.cluster.local. 30 A 10.96.0.80";
+    let (then, inside) = ("then www.example.org.", in_zone("inside", "web"));
+    let cases = [
+        ("outside", "CNAME", answer(&outside)),
+        ("outside", "A", answer(&format!("{outside}\n{then}"))),
+        ("outside", "AAAA", answer(&format!("{outside}\n{then}"))),
+        ("outside", "SRV", nodata.clone()),
+        ("outside", "TXT", nodata.clone()),
+        ("_http._tcp.outside", "SRV", denied.clone()),
+        ("_tcp.outside", "A", denied.clone()),
+        ("db-0.outside", "A", denied.clone()),
+        ("inside", "A", answer(&format!("{inside}\n{web}"))),
+        ("inside", "AAAA", nodata.clone()),
+        ("inside", "CNAME", answer(&inside)),
+        (
+            "twice",
+            "A",
+            answer(&format!("{}\n{inside}\n{web}", in_zone("twice", "inside"))),
+        ),
+        (
+            "out",
+            "A",
+            answer(&format!("{}\n{outside}\n{then}", in_zone("out", "outside"))),
+        ),
+        ("nowhere", "A", nodata.clone()),
+        ("nowhere", "CNAME", answer(&in_zone("nowhere", "none"))),
+        ("itself", "A", nodata.clone()),
+        ("round", "A", nodata),
+        ("number", "A", denied.clone()),
+        ("number", "CNAME", denied),
+    ];
+    for (name, rtype, expected) in cases {
+        let asked = format!("{name}.default.svc.cluster.local.");
+        assert_eq!(ask(&plugin, &asked, rtype), expected, "{name} {rtype}");
+    }
+}
+
+#[test]
+fn an_answer_has_eight_aliases_at_most() {
+    let alias = |number: u8| {
+        let next = format!("a{}.default.svc.cluster.local", number + 1);
+        cluster::alias(&format!("a{number}"), &next)
+    };
+    let store = Store::default();
+    let mut records = records();
+    records.services.extend((0..9).map(alias));
+    records
+        .services
+        .push(cluster::alias("a9", "web.default.svc.cluster.local"));
+    store.replace(records);
+    let plugin = Plugin::new(&settings(), store);
+    let lines = |name: &str| {
+        let answer = ask(&plugin, &format!("{name}.default.svc.cluster.local."), "A");
+        answer
+            .lines()
+            .filter(|line| line.contains(" CNAME "))
+            .count()
+    };
+    assert_eq!(lines("a2"), 8);
+    assert_eq!(lines("a1"), 0);
+}
+
 #[test]
 fn other_zones_and_reverse_names_that_nobody_has_are_the_next_plugins() {
     let plugin = plugin(&settings());

@@ -33,6 +33,7 @@ fn service(protocol: Protocol, backends: Vec<Backend>) -> Service {
     Service {
         namespace: "default".into(),
         name: format!("web-{protocol}").to_lowercase(),
+        external_name: None,
         cluster_ip: Some(CLUSTER_IP),
         load_balancer_ips: Vec::new(),
         external_ips: vec![EXTERNAL_IP],

@@ -12,7 +12,7 @@ use super::super::kubernetes::{self, Block, LabelSelector, PortInfo, PortProtoco
 use super::{labels, metadata, selector};
 use crate::object::{
     Kind, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, Object, Origin,
-    RedirectFrontend, RedirectPort,
+    RedirectFrontend, RedirectPort, Written,
 };
 use crate::selector::Selector;
 
@@ -78,7 +78,10 @@ fn frontend(
             }
             let given = matcher.to_ports.as_deref().unwrap_or_default();
             Some(RedirectFrontend::Service {
-                name: matcher.service_name.clone(),
+                name: Written {
+                    value: matcher.service_name.clone(),
+                    span: at.key("serviceName").span(),
+                },
                 ports: ports(given, &at.key("toPorts"), faults),
             })
         }

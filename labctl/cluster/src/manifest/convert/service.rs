@@ -9,13 +9,16 @@ use lab_model::node_state::TrafficPolicy;
 
 use super::super::kubernetes::{self, IntOrString, SessionAffinity};
 use super::{labels, metadata, protocol};
-use crate::names::{is_dns1123_label, is_port_name};
+use crate::names::{is_dns1123_label, is_dns1123_subdomain, is_port_name};
 use crate::object::{
     ClusterIp, Kind, Object, Origin, PortSpec, ServiceSpec, ServiceType, TargetPort, Written,
 };
 
 /// Seconds that a client stays with its backend unless `timeoutSeconds` says.
 const AFFINITY_SECONDS: u32 = 10_800;
+
+const HOST_NAME: &str = "it is a host name: lower case letters, digits, `-` and `.`, with a letter \
+                         or digit at each end of every part, and at most 63 between dots";
 
 /// Annotations with the LoadBalancer addresses asked for, separated by commas:
 /// Cilium's, and its former name.
@@ -56,8 +59,12 @@ fn spec(
         kubernetes::ServiceType::ClusterIp => ServiceType::ClusterIp,
         kubernetes::ServiceType::NodePort => ServiceType::NodePort,
         kubernetes::ServiceType::LoadBalancer => ServiceType::LoadBalancer,
+        kubernetes::ServiceType::ExternalName => ServiceType::ExternalName,
     };
-    let cluster_ip = cluster_ip(given, at, faults);
+    let cluster_ip = match service_type {
+        ServiceType::ExternalName => no_cluster_ip(at, faults),
+        _ => cluster_ip(given, at, faults),
+    };
     let headless = cluster_ip == ClusterIp::Headless;
     if headless && service_type != ServiceType::ClusterIp {
         let message = format!(
@@ -69,6 +76,7 @@ fn spec(
     external_policy(given, service_type, at, faults);
     ServiceSpec {
         service_type,
+        external_name: external_name(given, service_type, &at.key("externalName"), faults),
         selector: labels(given.selector.as_ref(), &at.key("selector"), faults),
         external_ips: given.external_ips.clone().unwrap_or_default(),
         requested_ips: requested_ips(service, at, metadata_at, faults),
@@ -78,6 +86,51 @@ fn spec(
         session_affinity: session_affinity(given),
         cluster_ip,
     }
+}
+
+/// The name that the service is an alias of. Its last dot goes, as it says nothing: every
+/// external name is absolute.
+fn external_name(
+    spec: &kubernetes::ServiceSpec,
+    service_type: ServiceType,
+    at: &At<'_>,
+    faults: &mut Diagnostics,
+) -> Option<String> {
+    let given = spec.external_name.as_deref();
+    if service_type != ServiceType::ExternalName {
+        if given.is_some() {
+            let message = format!(
+                "`externalName` means nothing with the type {}",
+                service_type.as_str()
+            );
+            let fault = at.key_fault(message);
+            faults.push(fault.with_help("write `type: ExternalName`, or leave it out"));
+        }
+        return None;
+    }
+    let Some(given) = given.filter(|name| !name.is_empty()) else {
+        let message = "a service of the type ExternalName needs an `externalName`";
+        let help = "write the host name that it is an alias of, as `externalName: example.com`";
+        faults.push(at.key_fault(message).with_help(help));
+        return None;
+    };
+    let name = given.strip_suffix('.').unwrap_or(given);
+    // Kubernetes lets longer labels pass, which no name can have (RFC 1035 §2.3.4).
+    if !is_dns1123_subdomain(name) || !name.split('.').all(is_dns1123_label) {
+        let message = format!("`{given}` cannot be an external name");
+        faults.push(at.fault(message).with_help(HOST_NAME));
+    }
+    Some(name.to_owned())
+}
+
+/// An ExternalName is nothing but a name.
+fn no_cluster_ip(at: &At<'_>, faults: &mut Diagnostics) -> ClusterIp {
+    let set = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
+    for key in set.map(|key| at.key(key)).iter().filter(|at| at.exists()) {
+        let message = "a service of the type ExternalName has no addresses";
+        faults.push(key.key_fault(message).with_help("leave it out"));
+    }
+    ClusterIp::Unused
 }
 
 fn cluster_ip(spec: &kubernetes::ServiceSpec, at: &At<'_>, faults: &mut Diagnostics) -> ClusterIp {
@@ -114,7 +167,7 @@ fn external_policy(
     at: &At<'_>,
     faults: &mut Diagnostics,
 ) {
-    let outside = service_type != ServiceType::ClusterIp
+    let outside = service_type.is_external()
         || spec
             .external_ips
             .as_ref()
@@ -183,8 +236,7 @@ fn ports(
 ) -> Vec<PortSpec> {
     let given = spec.ports.as_deref().unwrap_or_default();
     let list_at = at.key("ports");
-    // An ExternalName, refused for itself, would need none.
-    let needed = !headless && !at.key("externalName").exists();
+    let needed = !headless && service_type != ServiceType::ExternalName;
     if given.is_empty() && needed {
         let at = if list_at.exists() {
             list_at
@@ -209,8 +261,11 @@ fn ports(
             value,
             span: at.key("nodePort").span(),
         });
-        if node_port.is_some() && service_type == ServiceType::ClusterIp {
-            let message = "`nodePort` cannot be used with the type ClusterIP";
+        if node_port.is_some() && !service_type.is_external() {
+            let message = format!(
+                "`nodePort` cannot be used with the type {}",
+                service_type.as_str()
+            );
             let fault = at.key("nodePort").key_fault(message);
             faults.push(fault.with_help("write `type: NodePort`"));
         }

@@ -28,6 +28,8 @@ pub(in crate::manifest) struct ServiceSpec {
     pub(in crate::manifest) cluster_ip: Option<String>,
     #[serde(default, rename = "clusterIPs")]
     pub(in crate::manifest) cluster_ips: Option<Vec<String>>,
+    #[serde(default)]
+    pub(in crate::manifest) external_name: Option<String>,
     #[serde(default, rename = "externalIPs")]
     pub(in crate::manifest) external_ips: Option<Vec<Ipv4Addr>>,
     #[serde(default, rename = "loadBalancerIP")]
@@ -49,7 +51,6 @@ fn service_spec_fields(schema: &mut Schema) {
     let without_effect = ["ipFamilies", "ipFamilyPolicy", "publishNotReadyAddresses"];
     let not_yet = [
         "allocateLoadBalancerNodePorts",
-        "externalName",
         "healthCheckNodePort",
         "loadBalancerClass",
         "loadBalancerSourceRanges",
@@ -60,13 +61,13 @@ fn service_spec_fields(schema: &mut Schema) {
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
-#[schemars(extend("x-not-yet" = ["ExternalName"]))]
 pub(in crate::manifest) enum ServiceType {
     #[default]
     #[serde(rename = "ClusterIP")]
     ClusterIp,
     NodePort,
     LoadBalancer,
+    ExternalName,
 }
 
 #[derive(Deserialize, JsonSchema)]

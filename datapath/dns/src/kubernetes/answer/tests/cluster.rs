@@ -31,9 +31,17 @@ fn service(
     Service {
         namespace: "default".to_owned(),
         name: name.to_owned(),
+        external_name: None,
         cluster_ip: address.map(Ipv4Addr::from),
         ports,
         endpoints,
+    }
+}
+
+pub(super) fn alias(name: &str, external_name: &str) -> Service {
+    Service {
+        external_name: Some(external_name.to_owned()),
+        ..service(name, None, vec![], vec![])
     }
 }
 
@@ -82,6 +90,15 @@ pub(super) fn records() -> Records {
                 ],
             ),
             service("down", None, named(), vec![]),
+            alias("outside", "www.example.org"),
+            alias("inside", "web.default.svc.cluster.local"),
+            alias("twice", "inside.default.svc.cluster.local"),
+            alias("out", "outside.default.svc.cluster.local"),
+            alias("nowhere", "none.default.svc.cluster.local"),
+            alias("itself", "itself.default.svc.cluster.local"),
+            alias("round", "about.default.svc.cluster.local"),
+            alias("about", "round.default.svc.cluster.local"),
+            alias("number", "192.0.2.1"),
             kube_dns,
         ],
         pods: vec![Pod {

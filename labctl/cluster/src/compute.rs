@@ -347,6 +347,8 @@ fn pods<'a>(
         let pod = Pod {
             namespace: run.object.namespace.clone(),
             name: run.name.clone(),
+            hostname: run.template.hostname.clone(),
+            subdomain: run.template.subdomain.clone(),
             address: allocation.address,
             interface: lxc_interface(&run.wanted.key),
             endpoint_id: allocation.endpoint_id,
@@ -386,6 +388,8 @@ fn running_pod<'a>(run: &'a PodRun<'_>, allocations: &'a Allocations) -> Option<
         labels: &run.wanted.labels,
         host_network: run.template.host_network,
         named_ports: &run.template.named_ports,
+        hostname: run.template.hostname.as_deref(),
+        subdomain: run.template.subdomain.as_deref(),
     })
 }
 

@@ -85,6 +85,10 @@ pub struct PodTemplate {
     pub labels: Labels,
     /// `spec.nodeName`
     pub node_name: Option<String>,
+    /// `spec.hostname`
+    pub hostname: Option<String>,
+    /// `spec.subdomain`
+    pub subdomain: Option<String>,
     /// `spec.serviceAccountName`, which is one of Cilium's identity labels.
     pub service_account: String,
     /// `spec.affinity.podAntiAffinity`: the pods that this one shares no node with.

@@ -19,8 +19,8 @@ pub use datapath::{
     TunnelProtocol,
 };
 pub use services::{
-    Announcement, Backend, LocalRedirect, Protocol, RedirectFrontend, Service, ServicePort,
-    TrafficPolicy,
+    Announcement, Backend, Endpoint, LocalRedirect, Protocol, RedirectFrontend, Service,
+    ServicePort, TrafficPolicy,
 };
 pub use workload::{NodeCache, Workload};
 
@@ -95,8 +95,12 @@ pub struct Peer {
 pub struct Pod {
     /// Kubernetes namespace.
     pub namespace: String,
-    /// Pod name, which is also its host name.
+    /// Pod name.
     pub name: String,
+    /// `spec.hostname`; the pod's name unless given.
+    pub hostname: Option<String>,
+    /// `spec.subdomain`: the label before the namespace's in the pod's full name.
+    pub subdomain: Option<String>,
     /// Address of the pod's `eth0`, out of the node's `pod_cidr`.
     pub address: Ipv4Addr,
     /// Node-side interface: `lxc` and twelve hex digits.
@@ -154,6 +158,12 @@ impl Pod {
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// What it calls itself.
+    #[must_use]
+    pub fn host_name(&self) -> &str {
+        self.hostname.as_deref().unwrap_or(&self.name)
     }
 }
 

@@ -102,18 +102,24 @@ fn service(service: &node_state::Service) -> Service {
         protocol: port.protocol.to_string().to_lowercase(),
         port: port.port,
     };
-    let mut endpoints = BTreeMap::new();
+    let mut endpoints: BTreeMap<_, _> = service
+        .endpoints
+        .iter()
+        .map(|it| {
+            let endpoint = Endpoint {
+                address: it.address,
+                pod: name_of(&it.pod).to_owned(),
+                hostname: it.hostname.clone(),
+                ports: vec![None; service.ports.len()],
+            };
+            ((it.address, &it.pod), endpoint)
+        })
+        .collect();
     for (index, port) in service.ports.iter().enumerate() {
         for backend in &port.backends {
-            let endpoint = endpoints
-                .entry((backend.address, &backend.pod))
-                .or_insert_with(|| Endpoint {
-                    address: backend.address,
-                    pod: name_of(&backend.pod).to_owned(),
-                    hostname: None,
-                    ports: vec![None; service.ports.len()],
-                });
-            endpoint.ports[index] = Some(backend.port);
+            if let Some(endpoint) = endpoints.get_mut(&(backend.address, &backend.pod)) {
+                endpoint.ports[index] = Some(backend.port);
+            }
         }
     }
     Service {
@@ -153,6 +159,11 @@ mod tests {
             node_port: None,
             backends,
         };
+        let endpoint = |address: [u8; 4], hostname: Option<&str>| node_state::Endpoint {
+            pod: "default/pod-b".to_owned(),
+            address: address.into(),
+            hostname: hostname.map(str::to_owned),
+        };
         let udp = vec![
             backend([10, 244, 0, 11], 5353),
             backend([10, 244, 1, 9], 53),
@@ -168,6 +179,11 @@ mod tests {
             ports: vec![
                 port("dns", Protocol::Udp, 53, udp),
                 port("http", Protocol::Tcp, 80, tcp),
+            ],
+            endpoints: vec![
+                endpoint([10, 244, 0, 11], Some("db-0")),
+                endpoint([10, 244, 1, 9], None),
+                endpoint([10, 244, 1, 10], None),
             ],
             external_traffic_policy: TrafficPolicy::Cluster,
             internal_traffic_policy: TrafficPolicy::Cluster,
@@ -188,17 +204,25 @@ mod tests {
         assert_eq!(service.ports[0].protocol, "udp");
         let endpoints = service.endpoints.iter();
         let endpoints: Vec<_> = endpoints
-            .map(|it| (it.address.to_string(), it.pod.as_str(), it.ports.clone()))
+            .map(|it| {
+                (
+                    it.address.to_string(),
+                    it.hostname.as_deref(),
+                    it.ports.clone(),
+                )
+            })
             .collect();
         let expected = [
             (
                 "10.244.0.11".to_owned(),
-                "pod-b",
+                Some("db-0"),
                 vec![Some(5353), Some(8080)],
             ),
-            ("10.244.1.9".to_owned(), "pod-b", vec![Some(53), None]),
+            ("10.244.1.9".to_owned(), None, vec![Some(53), None]),
+            ("10.244.1.10".to_owned(), None, vec![None, None]),
         ];
         assert_eq!(endpoints, expected);
+        assert!(service.endpoints.iter().all(|it| it.pod == "pod-b"));
         assert!(records.pods.iter().any(|pod| pod.name == "pod-a"));
     }
 

@@ -45,7 +45,7 @@ pub(super) fn spawn(
             .enter(netns, CloneFlags::CLONE_NEWNET)
             .unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
             .mounts(mounts)
-            .host_name(pod.name())?;
+            .host_name(pod.host_name())?;
     }
     let spawned = process::spawn(command, setup)?;
     Ok(Process {
@@ -95,7 +95,7 @@ fn command(
     command
         .env_clear()
         .env("PATH", path)
-        .env("HOSTNAME", pod.name())
+        .env("HOSTNAME", pod.host_name())
         .env("HOME", "/root")
         .current_dir("/")
         .stdin(Stdio::null())

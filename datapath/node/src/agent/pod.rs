@@ -98,6 +98,7 @@ pub(super) fn validate(state: &NodeState) -> Result<(), AgentError> {
 /// Whether `new` needs a new workload or interface, rather than new map entries.
 pub(super) fn is_another(old: &Pod, new: &Pod) -> bool {
     (old.address, &old.interface, &old.workload) != (new.address, &new.interface, &new.workload)
+        || (&old.hostname, &old.subdomain) != (&new.hostname, &new.subdomain)
 }
 
 #[cfg(test)]

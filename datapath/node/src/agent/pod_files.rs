@@ -33,10 +33,16 @@ impl Templates {
             .search
             .first()
             .map(|services| format!("{}.{services}", pod.namespace));
+        // The kubelet's `GeneratePodHostNameAndDomain`.
+        let domain = pod.subdomain.iter().zip(own.as_ref());
+        let domain = domain
+            .map(|(subdomain, own)| format!("{subdomain}.{own}"))
+            .next();
         let search = own.iter().chain(&dns.search).chain(&dns.node_search);
         let search: Vec<_> = search.map(String::as_str).collect();
         let context = context! {
-            name => pod.name.as_str(),
+            name => pod.host_name(),
+            domain,
             address => pod.address.to_string(),
             nameserver => dns.nameserver.to_string(),
             ndots => dns.ndots,
@@ -60,7 +66,7 @@ impl Templates {
             DnsPolicy::Default => of_node()?,
         };
         files::rewrite(&folder.join("resolv.conf"), &resolv_conf)?;
-        files::rewrite(&folder.join("hostname"), &format!("{}\n", pod.name))
+        files::rewrite(&folder.join("hostname"), &format!("{}\n", pod.host_name()))
     }
 }
 

@@ -47,6 +47,14 @@ impl Sandbox {
         }
     }
 
+    /// What it calls itself; one on its node's network has the node's name for the kernel.
+    pub(super) fn host_name(&self) -> &str {
+        match self {
+            Self::Own(pod) => pod.host_name(),
+            Self::Host(pod) => &pod.name,
+        }
+    }
+
     pub(super) fn workload(&self) -> &Workload {
         match self {
             Self::Own(pod) => &pod.workload,

@@ -20,6 +20,8 @@ pub(crate) fn document(name: &str, number: u8) -> NodeState {
     let pod = |name: &str, host: u8, workload| Pod {
         namespace: "default".into(),
         name: name.into(),
+        hostname: None,
+        subdomain: None,
         address: Ipv4Addr::new(10, 244, number, host),
         interface: format!("lxc{:012x}", u32::from(host) << 4),
         endpoint_id: host.into(),
@@ -140,6 +142,27 @@ mod as_root {
                 "cil_to_netdev-eth1",
             ]
         );
+    }
+
+    #[test]
+    fn a_pod_goes_by_its_hostname_and_subdomain() {
+        let node = TestNode::start("k8s-ctr", 0);
+        let mut state = node.state();
+        node.apply(&state);
+        let names = || {
+            node.run_in(
+                "default_pod-a",
+                "hostname; cat /etc/hostname; tail -1 /etc/hosts",
+            )
+        };
+        assert_eq!(names(), "pod-a\npod-a\n10.244.0.10\tpod-a\n");
+        state.pods[0].hostname = Some("db-0".into());
+        node.apply(&state);
+        assert_eq!(names(), "db-0\ndb-0\n10.244.0.10\tdb-0\n");
+        state.pods[0].subdomain = Some("db".into());
+        node.apply(&state);
+        let full = "db-0.db.default.svc.cluster.local";
+        assert_eq!(names(), format!("db-0\ndb-0\n10.244.0.10\t{full}\tdb-0\n"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ fn state() -> NodeState {
         pods: vec![Pod {
             namespace: "default".into(),
             name: "curl-pod".into(),
+            hostname: None,
+            subdomain: None,
             address: Ipv4Addr::new(10, 244, 0, 27),
             interface: "lxcd63c3c1415ff".into(),
             endpoint_id: 318,

@@ -83,6 +83,7 @@ fn service(namespace: &str, name: &str, ip: [u8; 4], ports: Vec<ServicePort>) ->
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),
         ports,
+        endpoints: vec![],
         external_traffic_policy: TrafficPolicy::Cluster,
         internal_traffic_policy: TrafficPolicy::Cluster,
         session_affinity: None,

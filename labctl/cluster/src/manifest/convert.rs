@@ -314,6 +314,7 @@ fn template(
     }
     let named_ports = named_ports(container, &container_at.key("ports"), faults);
     node_selector(spec, &spec_at.key("nodeSelector"), faults);
+    host_names(spec, &spec_at, faults);
     let with_corefile = |image: Image| {
         let path = image.corefile.as_deref();
         let file = path.map(|path| mounted_file(spec, container, path, &spec_at, &container_at));
@@ -323,6 +324,8 @@ fn template(
         Ok((workload, upstream_service, corefile)) => Some(PodTemplate {
             labels,
             node_name: spec.node_name.clone(),
+            hostname: spec.hostname.clone(),
+            subdomain: spec.subdomain.clone(),
             service_account,
             anti_affinity,
             host_network: spec.host_network.unwrap_or(false),
@@ -339,6 +342,17 @@ fn template(
         Err(fault) => {
             faults.push(fault);
             None
+        }
+    }
+}
+
+/// `hostname` and `subdomain`, each a label of the pod's full name.
+fn host_names(spec: &PodSpec, at: &At<'_>, faults: &mut Diagnostics) {
+    for (key, given) in [("hostname", &spec.hostname), ("subdomain", &spec.subdomain)] {
+        if let Some(name) = given.as_deref().filter(|name| !is_dns1123_label(name)) {
+            let message = format!("`{name}` cannot be a pod's `{key}`");
+            let help = "use at most 63 lower case letters, digits and `-`";
+            faults.push(at.key(key).fault(message).with_help(help));
         }
     }
 }

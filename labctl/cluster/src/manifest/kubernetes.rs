@@ -213,6 +213,10 @@ pub(super) struct PodSpec {
     #[serde(default)]
     pub(super) host_network: Option<bool>,
     #[serde(default)]
+    pub(super) hostname: Option<String>,
+    #[serde(default)]
+    pub(super) subdomain: Option<String>,
+    #[serde(default)]
     pub(super) node_selector: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) volumes: Option<Vec<Volume>>,
@@ -246,7 +250,6 @@ fn pod_spec_fields(schema: &mut Schema) {
         "hostAliases",
         "hostIPC",
         "hostPID",
-        "hostname",
         "initContainers",
         "readinessGates",
         "resourceClaims",
@@ -255,7 +258,6 @@ fn pod_spec_fields(schema: &mut Schema) {
         "schedulingGates",
         "serviceAccount",
         "setHostnameAsFQDN",
-        "subdomain",
         "topologySpreadConstraints",
     ];
     fields(schema, &without_effect, &not_yet);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use lab_model::node_state::{Backend, Service, ServicePort, TrafficPolicy};
+use lab_model::node_state::{Backend, Endpoint, Service, ServicePort, TrafficPolicy};
 
 use super::ServiceObject;
 use super::addresses::port_key;
@@ -23,6 +23,8 @@ pub(crate) struct RunningPod<'a> {
     /// Whether that address is its node's.
     pub(crate) host_network: bool,
     pub(crate) named_ports: &'a [NamedPort],
+    pub(crate) hostname: Option<&'a str>,
+    pub(crate) subdomain: Option<&'a str>,
 }
 
 /// The services with their addresses and backends.
@@ -67,6 +69,7 @@ fn resolved(
         load_balancer_ips: given.load_balancer_ips.clone(),
         external_ips: spec.external_ips.clone(),
         ports: spec.ports.iter().map(port).collect(),
+        endpoints: endpoints(&object.name, &selected),
         external_traffic_policy: spec.external_traffic_policy,
         internal_traffic_policy: spec.internal_traffic_policy,
         session_affinity: spec.session_affinity,
@@ -84,6 +87,7 @@ fn alias(object: &Object, external_name: &str) -> Service {
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),
         ports: Vec::new(),
+        endpoints: Vec::new(),
         external_traffic_policy: TrafficPolicy::Cluster,
         internal_traffic_policy: TrafficPolicy::Cluster,
         session_affinity: None,
@@ -110,6 +114,23 @@ fn backends(port: &PortSpec, pods: &[&RunningPod<'_>]) -> Vec<Backend> {
     let mut backends: Vec<Backend> = pods.iter().filter_map(backend).collect();
     backends.sort_by_key(|backend| (backend.address, backend.port));
     backends
+}
+
+/// All of them, also where the service has no ports, or they have none of its names: a headless
+/// service's names are those of its pods.
+fn endpoints(service: &str, pods: &[&RunningPod<'_>]) -> Vec<Endpoint> {
+    let endpoint = |pod: &&RunningPod<'_>| Endpoint {
+        pod: pod.key.to_owned(),
+        address: pod.address,
+        // The EndpointSlice controller's `ShouldSetHostname`.
+        hostname: pod
+            .hostname
+            .filter(|_| pod.subdomain == Some(service))
+            .map(str::to_owned),
+    };
+    let mut endpoints: Vec<Endpoint> = pods.iter().map(endpoint).collect();
+    endpoints.sort_by(|a, b| (a.address, &a.pod).cmp(&(b.address, &b.pod)));
+    endpoints
 }
 
 /// A pod whose containers have no port of the name is behind other ports only.

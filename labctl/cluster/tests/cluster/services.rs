@@ -197,11 +197,77 @@ fn a_headless_service_has_backends_and_no_address() {
     let service = one(&[&webpod(2), &headless]);
     assert_eq!(service.cluster_ip, None);
     assert_eq!(service.ports[0].backends.len(), 2);
-    let without_ports = one(&[&self::service(
-        "web",
-        "clusterIP: None, selector: {app: webpod}",
-    )]);
+    let without_ports = one(&[
+        &webpod(2),
+        &self::service("web", "clusterIP: None, selector: {app: webpod}"),
+    ]);
     assert!(without_ports.ports.is_empty());
+    assert_eq!(without_ports.endpoints, service.endpoints);
+}
+
+/// `spec` of a pod of this name, besides its container.
+fn pod(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: db}}}}, spec: \
+         {{{spec}containers: [{{name: db, image: nginx, ports: [{{name: sql, containerPort: \
+         5432}}]}}]}}}}\n"
+    )
+}
+
+#[test]
+fn a_pod_has_its_host_name_below_the_service_that_is_its_subdomain() {
+    let pods = [
+        pod("a", "hostname: db-0, subdomain: db, "),
+        pod("b", "hostname: db-1, subdomain: other, "),
+        pod("c", "hostname: db-2, "),
+        pod("d", "subdomain: db, "),
+    ];
+    let ports = "clusterIP: None, selector: {app: db}, ports: [{port: 1, targetPort: none}]";
+    let db = service("db", ports);
+    let manifests: Vec<&str> = pods.iter().chain([&db]).map(String::as_str).collect();
+    let cluster = computed(&manifests);
+    let service = &cluster.services[0];
+    assert_eq!(service.ports[0].backends, []);
+    let mut names: Vec<_> = service
+        .endpoints
+        .iter()
+        .map(|it| (it.pod.as_str(), it.hostname.as_deref()))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            ("default/a", Some("db-0")),
+            ("default/b", None),
+            ("default/c", None),
+            ("default/d", None)
+        ]
+    );
+    let all = cluster.node_states.values().flat_map(|state| &state.pods);
+    let mut all: Vec<_> = all
+        .map(|pod| (pod.host_name(), pod.subdomain.as_deref()))
+        .collect();
+    all.sort_unstable();
+    assert_eq!(
+        all,
+        [
+            ("d", Some("db")),
+            ("db-0", Some("db")),
+            ("db-1", Some("other")),
+            ("db-2", None)
+        ]
+    );
+}
+
+#[test]
+fn host_names_are_labels() {
+    assert_parse_fails(
+        &pod("a", "hostname: db.0, subdomain: Db, "),
+        &[
+            "`db.0` cannot be a pod's `hostname`",
+            "`Db` cannot be a pod's `subdomain`",
+        ],
+    );
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub struct Service {
     pub external_ips: Vec<Ipv4Addr>,
     /// Its ports, in the manifest's order.
     pub ports: Vec<ServicePort>,
+    /// Ready pods behind it, by address, whether or not they have its ports: those that names
+    /// stand for.
+    pub endpoints: Vec<Endpoint>,
     /// `externalTrafficPolicy`, for NodePort and LoadBalancer addresses.
     pub external_traffic_policy: TrafficPolicy,
     /// `internalTrafficPolicy`, for the ClusterIP.
@@ -52,6 +55,18 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
     /// Ready pods behind it, by address; on whichever node.
     pub backends: Vec<Backend>,
+}
+
+/// A pod behind a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// `namespace/name` of the pod.
+    pub pod: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// The pod's `hostname`, where its `subdomain` is the service: its name below the service's.
+    pub hostname: Option<String>,
 }
 
 /// Transport protocol of a service's port.

@@ -118,6 +118,8 @@ fn pod(node: &NodeIdentity) -> Pod {
     Pod {
         namespace: "default".to_owned(),
         name: format!("web-{}", node.name),
+        hostname: None,
+        subdomain: None,
         address: Ipv4Addr::new(a, b, c, 10),
         interface: format!("lxc{c:012x}"),
         endpoint_id: 10,

@@ -20,7 +20,7 @@ fn plugin(settings: &Kubernetes) -> Plugin {
 }
 
 /// Name, type, and the answer's lines; `NXDOMAIN` and `NODATA` come with the SOA.
-const CASES: [(&str, &str, &[&str]); 39] = [
+const CASES: [(&str, &str, &[&str]); 44] = [
     (
         "webpod.default.svc.cluster.local.",
         "A",
@@ -118,6 +118,31 @@ const CASES: [(&str, &str, &[&str]); 39] = [
         "172-20-1-40.web.default.svc.cluster.local.",
         "A",
         &["172-20-1-40.web.default.svc.cluster.local. 30 A 172.20.1.40"],
+    ),
+    // Without ports there are the pods' names, and no SRV records.
+    (
+        "portless.default.svc.cluster.local.",
+        "A",
+        &[
+            "portless.default.svc.cluster.local. 30 A 172.20.1.5",
+            "portless.default.svc.cluster.local. 30 A 172.20.1.6",
+        ],
+    ),
+    ("portless.default.svc.cluster.local.", "SRV", &[NODATA]),
+    (
+        "_http._tcp.portless.default.svc.cluster.local.",
+        "SRV",
+        &[DENIED],
+    ),
+    (
+        "db-1.portless.default.svc.cluster.local.",
+        "A",
+        &["db-1.portless.default.svc.cluster.local. 30 A 172.20.1.5"],
+    ),
+    (
+        "5.1.20.172.in-addr.arpa.",
+        "PTR",
+        &["5.1.20.172.in-addr.arpa. 30 PTR db-1.portless.default.svc.cluster.local."],
     ),
     // Wildcards went with CoreDNS 1.9.
     ("*.default.svc.cluster.local.", "A", &[DENIED]),

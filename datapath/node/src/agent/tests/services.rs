@@ -44,6 +44,7 @@ fn service(protocol: Protocol, backends: Vec<Backend>) -> Service {
             node_port: Some(30080),
             backends,
         }],
+        endpoints: vec![],
         external_traffic_policy: TrafficPolicy::Cluster,
         internal_traffic_policy: TrafficPolicy::Cluster,
         session_affinity: None,

@@ -90,6 +90,12 @@ pub(super) fn records() -> Records {
                 ],
             ),
             service("down", None, named(), vec![]),
+            service(
+                "portless",
+                None,
+                vec![],
+                vec![endpoint(5, Some("db-1"), &[]), endpoint(6, None, &[])],
+            ),
             alias("outside", "www.example.org"),
             alias("inside", "web.default.svc.cluster.local"),
             alias("twice", "inside.default.svc.cluster.local"),

@@ -8,7 +8,7 @@ mod zone;
 
 pub use domain::base::iana::Rcode;
 pub use query::{Edns, NameKey, Query, QueryError};
-pub use reply::{Limits, fit, rcode_reply, refusal};
+pub use reply::{Limits, fit, rcode_reply, refusal, withhold_ad};
 pub use response::{Kind, Response, ResponseError, Section};
 pub use zone::{Zone, ZoneError};
 

@@ -41,8 +41,7 @@ impl Limits {
 }
 
 /// Fits the whole message in `out`, which has no OPT record, to `query`: its ID, RD
-/// and CD, its spelling of the name, AD only where it asked for that (RFC 6840 §5.7),
-/// cut behind a whole record with TC where it would be too large, and an OPT record
+/// and CD, its spelling of the name, cut behind a whole record with TC where it would be too large, and an OPT record
 /// if the query had one.
 ///
 /// `out` is an answer to the same question. Nothing is allocated where it has room
@@ -55,15 +54,19 @@ pub fn fit(query: &Query<'_>, limits: Limits, out: &mut Vec<u8>) {
     header.set_id(asked.id());
     header.set_rd(asked.rd());
     header.set_cd(asked.cd());
-    if !asked.ad() && !query.dnssec_ok() {
-        header.set_ad(false);
-    }
     let room = limits.message - limits.edns.map_or(0, |_| OPT);
     if out.len() > room {
         cut(out, HEADER + question.len(), room);
     }
     if let Some(edns) = limits.edns {
         push_opt(out, edns, 0);
+    }
+}
+
+/// Leaves AD in `out` only to those who asked for it, with AD or DO (RFC 6840 §5.7).
+pub fn withhold_ad(query: &Query<'_>, out: &mut [u8]) {
+    if !query.header().ad() && !query.dnssec_ok() {
+        Header::for_message_slice_mut(out).set_ad(false);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::hot::{HotAnswers, Offer};
 use crate::loadbalance;
 use crate::log::{self, Output};
 use crate::loop_detection::Detector;
-use crate::message::{Limits, Query, Response, fit, rcode_reply};
+use crate::message::{Limits, Query, Response, fit, rcode_reply, withhold_ad};
 use crate::plugin::{LocalPlugin, Step, local_plugins};
 use crate::upstream::Transport;
 
@@ -199,6 +199,10 @@ impl Site {
     fn finished(&self, query: &Query<'_>, limits: Limits, out: &mut Vec<u8>) {
         if self.loadbalance {
             loadbalance::shuffle(out);
+        }
+        // Without the cache, it is the upstream's word that is passed on.
+        if self.caches(query) {
+            withhold_ad(query, out);
         }
         fit(query, limits, out);
     }

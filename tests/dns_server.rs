@@ -9,6 +9,7 @@ mod conntrack;
 mod hostile;
 mod hot;
 mod memory;
+mod metrics;
 mod restart;
 mod server;
 mod upstream;

@@ -16,7 +16,7 @@ use lab_dns::config::Config;
 use lab_dns::corefile::{self, Pillars};
 use lab_dns::message::Query;
 use lab_dns::service::{Client, Service, Surroundings};
-use lab_dns::upstream::{Exchange, Exchanging, Transport};
+use lab_dns::upstream::{Exchange, Exchanging, Taken, Transport};
 use libfuzzer_sys::fuzz_target;
 
 const COREFILE: &str = ".:53 {
@@ -44,7 +44,13 @@ struct Replies {
 }
 
 impl Exchange for Replies {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Transport, query: &'a [u8]) -> Exchanging<'a> {
+    fn exchange<'a>(
+        &'a self,
+        _: SocketAddr,
+        _: Transport,
+        query: &'a [u8],
+        _: Taken<'a>,
+    ) -> Exchanging<'a> {
         let mut reply = self.reply.clone();
         if self.with_question && reply.len() >= HEADER {
             if let Ok(query) = Query::read(query) {

@@ -216,9 +216,11 @@ impl Forwarder {
             let began = Instant::now();
             let until = deadline.min(began + READ_TIMEOUT);
             upstream.metrics.requested();
+            let protocol = *transport;
+            let taken = |reused| upstream.metrics.connection(protocol, reused);
             let exchanging = self
                 .exchange
-                .exchange(upstream.address, *transport, &message);
+                .exchange(upstream.address, protocol, &message, &taken);
             let answer = tokio::time::timeout_at(until, exchanging)
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;

@@ -34,6 +34,10 @@ impl Transport {
 /// An answer on its way.
 pub type Exchanging<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send + 'a>>;
 
+/// Is told of each connection, or socket of a datagram, that a query goes out by: whether it was
+/// there already.
+pub type Taken<'a> = &'a (dyn Fn(bool) + Sync);
+
 /// Asks one upstream one question.
 pub trait Exchange: Send + Sync {
     /// Sends `query`, a whole message whose ID is to be kept, and waits for the
@@ -45,6 +49,7 @@ pub trait Exchange: Send + Sync {
         upstream: SocketAddr,
         transport: Transport,
         query: &'a [u8],
+        taken: Taken<'a>,
     ) -> Exchanging<'a>;
 
     /// Connections to `upstream` that nobody uses are kept for `idle`.

@@ -14,7 +14,7 @@ use domain::rdata::A;
 use lab_dns::clock::Monotonic;
 use lab_dns::corefile::{Pillars, parse};
 use lab_dns::service::{Answer, Client, Service, Surroundings};
-use lab_dns::upstream::{Exchange, Exchanging, Transport};
+use lab_dns::upstream::{Exchange, Exchanging, Taken, Transport};
 
 struct Counting;
 
@@ -44,7 +44,13 @@ unsafe impl GlobalAlloc for Counting {
 struct Upstream;
 
 impl Exchange for Upstream {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Transport, query: &'a [u8]) -> Exchanging<'a> {
+    fn exchange<'a>(
+        &'a self,
+        _: SocketAddr,
+        _: Transport,
+        query: &'a [u8],
+        _: Taken<'a>,
+    ) -> Exchanging<'a> {
         Box::pin(async move {
             let query = Message::from_slice(query).map_err(io::Error::other)?;
             let question = query.sole_question().map_err(io::Error::other)?;

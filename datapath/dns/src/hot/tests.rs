@@ -7,7 +7,7 @@ use crate::corefile::{Pillars, parse};
 use crate::metrics::Registry;
 use crate::plugin::asking::query;
 use crate::service::{Answer, Client, Service, Surroundings};
-use crate::upstream::{Exchange, Exchanging, Transport};
+use crate::upstream::{Exchange, Exchanging, Taken, Transport};
 
 /// A clock that is set.
 #[derive(Default)]
@@ -23,7 +23,13 @@ impl Clock for Set {
 struct Nobody;
 
 impl Exchange for Nobody {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Transport, _: &'a [u8]) -> Exchanging<'a> {
+    fn exchange<'a>(
+        &'a self,
+        _: SocketAddr,
+        _: Transport,
+        _: &'a [u8],
+        _: Taken<'a>,
+    ) -> Exchanging<'a> {
         Box::pin(async { Err(std::io::ErrorKind::ConnectionRefused.into()) })
     }
 }

@@ -8,7 +8,7 @@ use domain::base::{Message, MessageBuilder, Name};
 
 use super::*;
 use crate::corefile::{Pillars, parse};
-use crate::upstream::Exchanging;
+use crate::upstream::{Exchanging, Taken};
 
 /// A clock that is set.
 #[derive(Default)]
@@ -24,7 +24,13 @@ impl Clock for Set {
 struct Nobody;
 
 impl Exchange for Nobody {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Transport, _: &'a [u8]) -> Exchanging<'a> {
+    fn exchange<'a>(
+        &'a self,
+        _: SocketAddr,
+        _: Transport,
+        _: &'a [u8],
+        _: Taken<'a>,
+    ) -> Exchanging<'a> {
         Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
     }
 }

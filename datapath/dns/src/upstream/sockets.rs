@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 use super::connection::{Connection, Lost};
-use super::{Exchange, Exchanging, Transport};
+use super::{Exchange, Exchanging, Taken, Transport};
 
 /// Largest message (RFC 1035 §4.2.2, and what fits into a datagram).
 const MESSAGE: usize = 65_535;
@@ -53,10 +53,11 @@ impl Exchange for Sockets {
         upstream: SocketAddr,
         transport: Transport,
         query: &'a [u8],
+        taken: Taken<'a>,
     ) -> Exchanging<'a> {
         match transport {
-            Transport::Udp => Box::pin(datagram(upstream, query)),
-            Transport::Tcp => Box::pin(stream(self.pool(upstream), upstream, query)),
+            Transport::Udp => Box::pin(datagram(upstream, query, taken)),
+            Transport::Tcp => Box::pin(stream(self.pool(upstream), upstream, query, taken)),
         }
     }
 
@@ -73,7 +74,8 @@ impl Sockets {
 
 /// One query, one socket. It is connected, so that the kernel drops what comes from
 /// any other address, and an ICMP error ends the wait.
-async fn datagram(upstream: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+async fn datagram(upstream: SocketAddr, query: &[u8], taken: Taken<'_>) -> io::Result<Vec<u8>> {
+    taken(false);
     let any = match upstream {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -106,9 +108,14 @@ fn received(socket: &UdpSocket) -> io::Result<Vec<u8>> {
 
 /// One query on a connection that is open, or on a new one. Servers close what they
 /// think idle whenever they like: a query that was lost so is sent again.
-async fn stream(pool: Arc<Pool>, upstream: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+async fn stream(
+    pool: Arc<Pool>,
+    upstream: SocketAddr,
+    query: &[u8],
+    taken: Taken<'_>,
+) -> io::Result<Vec<u8>> {
     loop {
-        let (connection, new) = pool.connection(upstream, query).await?;
+        let (connection, new) = pool.connection(upstream, query, taken).await?;
         match connection.ask(query).await {
             Ok(answer) => return Ok(answer),
             Err(Lost) if new => return Err(io::ErrorKind::ConnectionReset.into()),
@@ -123,15 +130,20 @@ impl Pool {
         &self,
         upstream: SocketAddr,
         query: &[u8],
+        taken: Taken<'_>,
     ) -> io::Result<(Arc<Connection>, bool)> {
         if let Some(connection) = self.roomy(query) {
+            taken(true);
             return Ok((connection, false));
         }
         let _opening = self.opening.lock().await;
         if let Some(connection) = self.roomy(query) {
+            taken(true);
             return Ok((connection, false));
         }
         let idle = *lock(&self.idle);
+        // Counted whether or not it opens, as CoreDNS's `Transport.Dial` does.
+        taken(false);
         let connection = Arc::new(Connection::open(upstream, idle).await?);
         lock(&self.open).push(Arc::clone(&connection));
         Ok((connection, true))

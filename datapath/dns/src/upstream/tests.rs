@@ -1,6 +1,7 @@
 //! Sockets of upstreams that misbehave.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,7 +31,7 @@ async fn write(stream: &mut TcpStream, message: &[u8]) {
 }
 
 async fn ask(sockets: &Sockets, to: SocketAddr, query: &[u8]) -> std::io::Result<Vec<u8>> {
-    let asked = sockets.exchange(to, Transport::Tcp, query);
+    let asked = sockets.exchange(to, Transport::Tcp, query, &|_| ());
     tokio::time::timeout(PATIENCE, asked).await.unwrap()
 }
 
@@ -115,10 +116,39 @@ async fn datagrams_with_another_id_are_not_the_answer_and_ports_differ() {
     });
     let sockets = Sockets::default();
     for _ in 0..2 {
-        let asked = sockets.exchange(address, Transport::Udp, b"\0\x01one");
+        let asked = sockets.exchange(address, Transport::Udp, b"\0\x01one", &|_| ());
         let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap();
         assert_eq!(answer.unwrap(), b"\0\x01one");
     }
     let ports = answering.await.unwrap();
     assert_ne!(ports[0], ports[1]);
+}
+
+#[tokio::test]
+async fn connections_that_are_taken_are_told_from_new_ones() {
+    let (listener, address) = listener().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        for _ in 0..2 {
+            let query = read(&mut stream).await;
+            write(&mut stream, &query).await;
+        }
+    });
+    let sockets = Sockets::default();
+    let told = Mutex::new(Vec::new());
+    let taken = |reused| told.lock().unwrap().push(reused);
+    let ask = async |transport, query: &[u8]| {
+        let asked = sockets.exchange(address, transport, query, &taken);
+        tokio::time::timeout(PATIENCE, asked).await.unwrap().is_ok()
+    };
+    assert!(ask(Transport::Tcp, b"\0\x01one").await);
+    assert!(ask(Transport::Tcp, b"\0\x02two").await);
+    server.await.unwrap();
+    // The server is gone: whether or not the end of the connection is known by now, the last
+    // that is tried is a new one, which is refused.
+    assert!(!ask(Transport::Tcp, b"\0\x03three").await);
+    let told = told.into_inner().unwrap();
+    assert_eq!(told[..2], [false, true]);
+    assert_eq!(told.last(), Some(&false));
 }

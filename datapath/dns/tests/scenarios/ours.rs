@@ -12,7 +12,7 @@ use lab_dns::corefile::{self, Pillars};
 use lab_dns::kubernetes::{Records, Store};
 use lab_dns::metrics::Registry;
 use lab_dns::service::{Client, Service, Surroundings};
-use lab_dns::upstream::{Exchange, Exchanging, Transport};
+use lab_dns::upstream::{Exchange, Exchanging, Taken, Transport};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -54,6 +54,7 @@ impl Exchange for Scripted {
         upstream: SocketAddr,
         transport: Transport,
         query: &'a [u8],
+        _: Taken<'a>,
     ) -> Exchanging<'a> {
         Box::pin(async move {
             match self

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lab_dns::clock::Monotonic;
 use lab_dns::corefile::{self, Pillars};
 use lab_dns::service::{Client, Service, Surroundings};
-use lab_dns::upstream::{Exchange, Exchanging, Transport};
+use lab_dns::upstream::{Exchange, Exchanging, Taken, Transport};
 use proptest::prelude::*;
 
 use crate::message::{self, Edns, Message, Reading};
@@ -69,7 +69,13 @@ fn asked() -> impl Strategy<Value = Asked> {
 struct Validating(AtomicUsize);
 
 impl Exchange for Validating {
-    fn exchange<'a>(&'a self, _: SocketAddr, _: Transport, query: &'a [u8]) -> Exchanging<'a> {
+    fn exchange<'a>(
+        &'a self,
+        _: SocketAddr,
+        _: Transport,
+        query: &'a [u8],
+        _: Taken<'a>,
+    ) -> Exchanging<'a> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let query = Reading::of(query).expect("a query that can be read");
         let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);

@@ -28,8 +28,8 @@ pub struct ServerBlock {
     pub keys: Vec<ServerKey>,
     /// `bind`: addresses to listen on; none means all (`0.0.0.0` and `::`).
     pub bind: Vec<IpAddr>,
-    /// `errors`: failed queries go to standard error.
-    pub errors: bool,
+    /// `errors`: failed queries are told of.
+    pub errors: Option<Errors>,
     /// `log`: which answers are logged.
     pub log: Option<LogClasses>,
     /// `health`
@@ -67,6 +67,37 @@ pub struct ServerKey {
     pub zone: String,
     /// Port; 53 unless given.
     pub port: u16,
+}
+
+/// `errors`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// Errors that are told together, each by the first expression that fits.
+    pub consolidate: Vec<Consolidate>,
+}
+
+/// `consolidate` of `errors`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consolidate {
+    /// From the first error to the line that tells of it.
+    pub period: Duration,
+    /// Regular expression that fits a part of the error's text.
+    pub pattern: String,
+    /// Of that line.
+    pub level: Level,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Not printed.
+    Debug,
+    /// `[INFO]`
+    Info,
+    /// `[WARNING]`
+    Warning,
+    /// `[ERROR]`
+    Error,
 }
 
 /// Classes of answers that `log` prints. All off would be no `log`.

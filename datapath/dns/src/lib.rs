@@ -17,6 +17,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod corefile;
+mod errors;
 mod forward;
 pub mod hosts;
 pub mod hot;

@@ -101,6 +101,9 @@ pub enum ServiceError {
     /// The Corefile has a zone that is no domain name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// An expression of `errors`; a Corefile that was read has none such.
+    #[error("plugin/errors: {0}")]
+    Errors(#[from] regex::Error),
     /// A local plugin.
     #[error(transparent)]
     Local(#[from] LocalPluginError),

@@ -38,7 +38,7 @@ pub(super) fn empty(keys: Vec<ServerKey>) -> ServerBlock {
     ServerBlock {
         keys,
         bind: Vec::new(),
-        errors: false,
+        errors: None,
         log: None,
         health: None,
         ready: None,
@@ -88,7 +88,7 @@ fn plugin(directive: &Directive, block: &mut ServerBlock) -> Result<(), Fault> {
         "bind" => block.bind.extend(serving::bind(directive)?),
         "bufsize" => block.bufsize = Some(answers::bufsize(directive)?),
         "cache" => block.cache = Some(cache::read(directive)?),
-        "errors" => block.errors = serving::errors(directive)?,
+        "errors" => block.errors = Some(serving::errors(directive)?),
         "forward" => block.forwards.push(forward::read(directive)?),
         "health" => block.health = Some(serving::health(directive)?),
         "hosts" => block.hosts = Some(answers::hosts(directive)?),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{CacheBounds, Fallthrough, LogClasses, PodMode, Policy};
+use crate::config::{
+    CacheBounds, Consolidate, Errors, Fallthrough, Level, LogClasses, PodMode, Policy,
+};
 
 /// What kubeadm installs.
 const COREDNS: &str = include_str!("testdata/coredns.Corefile");
@@ -59,7 +61,9 @@ fn coredns_of_kubeadm() {
         panic!("{config:?}")
     };
     assert_eq!(block.keys, [key(".", 53)]);
-    assert!(block.errors && block.detect_loop && block.loadbalance && block.log.is_none());
+    assert!(
+        block.errors.is_some() && block.detect_loop && block.loadbalance && block.log.is_none()
+    );
     let health = block.health.unwrap();
     assert_eq!(
         (health.address, health.lameduck),
@@ -193,7 +197,7 @@ fn caddys_syntax() {
         ("97.10.in-addr.arpa.", 53),
     ];
     assert_eq!(zones, expected);
-    assert!(first.errors);
+    assert_eq!(first.errors, Some(Errors::default()));
     let classes = LogClasses {
         success: false,
         denial: true,
@@ -209,6 +213,24 @@ fn caddys_syntax() {
     assert_eq!(hosts.inline.len(), 2);
     assert_eq!(hosts.inline[1].1, "two.");
     assert_eq!(third.keys, [key(".", 99)]);
+}
+
+#[test]
+fn errors_are_consolidated_by_expressions() {
+    let text = ". {\n errors {\n consolidate 5m \".* i/o timeout$\" warning\n \
+                consolidate 30s \"^Failed to .+\"\n }\n}\n";
+    let consolidate = |seconds, pattern: &str, level| Consolidate {
+        period: Duration::from_secs(seconds),
+        pattern: pattern.to_owned(),
+        level,
+    };
+    let expected = Errors {
+        consolidate: vec![
+            consolidate(300, ".* i/o timeout$", Level::Warning),
+            consolidate(30, "^Failed to .+", Level::Error),
+        ],
+    };
+    assert_eq!(good(text).blocks[0].errors, Some(expected));
 }
 
 #[test]
@@ -248,7 +270,9 @@ fn files_are_imported_relative_to_the_one_that_names_them() {
     write("c.inc", "loop\n");
     let config = parse(&corefile, text, &pillars()).unwrap();
     assert!(
-        config.blocks[0].errors && config.blocks[0].log.is_some() && config.blocks[0].detect_loop
+        config.blocks[0].errors.is_some()
+            && config.blocks[0].log.is_some()
+            && config.blocks[0].detect_loop
     );
     write("c.inc", "loop\n# other\n");
     assert_ne!(

@@ -186,7 +186,7 @@ fn plugins(block: &ServerBlock) -> Vec<&'static str> {
     let there = [
         ("bufsize", block.bufsize.is_some()),
         ("cache", block.cache.is_some()),
-        ("errors", block.errors),
+        ("errors", block.errors.is_some()),
         ("forward", !block.forwards.is_empty()),
         ("health", block.health.is_some()),
         ("hosts", block.hosts.is_some()),

@@ -16,6 +16,7 @@ use super::{Client, ServiceError, Surroundings};
 use crate::cache::{Cache, Hit, Often, Stored};
 use crate::clock::{Clock, Time};
 use crate::config::{LogClasses, ServerBlock, ServerKey};
+use crate::errors::Errors;
 use crate::forward::Forwarder;
 use crate::hot::{HotAnswers, Offer};
 use crate::loadbalance;
@@ -29,7 +30,7 @@ use crate::upstream::Transport;
 pub(super) struct Site {
     keys: Vec<ServerKey>,
     pub(super) bufsize: Option<u16>,
-    errors: bool,
+    errors: Option<Errors>,
     pub(super) log: Option<LogClasses>,
     loadbalance: bool,
     detector: Option<Arc<Detector>>,
@@ -80,6 +81,8 @@ impl Site {
         };
         let zone = block.keys.first().filter(|_| block.detect_loop);
         let detector = zone.map(|key| Arc::new(Detector::new(&key.zone)));
+        let errors = block.errors.as_ref();
+        let errors = errors.map(|it| Errors::new(it, &around.output, &around.runtime));
         // Lines of `log` are of each query; templates are not looked into.
         let same_each_time = block.log.is_none() && block.templates.is_empty();
         let hot = around.hot.clone().filter(|_| same_each_time);
@@ -88,7 +91,7 @@ impl Site {
             locals: local_plugins(&block, &around.local)?,
             keys: block.keys,
             bufsize: block.bufsize,
-            errors: block.errors,
+            errors: errors.transpose()?,
             log: block.log,
             loadbalance: block.loadbalance,
             detector,
@@ -342,10 +345,8 @@ impl Site {
     }
 
     pub(super) fn failed(&self, query: &Query<'_>, rcode: Rcode, error: &str) {
-        if self.errors {
-            let mut line = log::failure(rcode, query, error);
-            line.push('\n');
-            self.output.print(line.as_bytes());
+        if let Some(errors) = &self.errors {
+            errors.failed(query, rcode, error);
         }
     }
 

@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::{Health, LogClasses, Reload};
+use crate::config::{Consolidate, Errors, Health, Level, LogClasses, Reload};
+use crate::template;
 
 use super::super::error::Fault;
-use super::super::tree::Directive;
+use super::super::tree::{Directive, Line};
 use super::{ALL_CLASSES, no_options, unknown, unsupported};
 
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,17 +33,42 @@ pub(super) fn bind(directive: &Directive) -> Result<Vec<IpAddr>, Fault> {
     addresses.collect()
 }
 
-/// `errors`
-pub(super) fn errors(directive: &Directive) -> Result<bool, Fault> {
+/// `errors { consolidate … }`
+pub(super) fn errors(directive: &Directive) -> Result<Errors, Fault> {
     directive.head.no_args()?;
-    if let Some(option) = directive.options.first() {
-        return Err(match option.name.text.as_str() {
-            "consolidate" => unsupported(directive, option, "each error has its line"),
-            "stacktrace" => unsupported(directive, option, "errors name their plugin"),
-            _ => unknown(directive, option, &[]),
-        });
+    let mut errors = Errors::default();
+    for option in &directive.options {
+        match option.name.text.as_str() {
+            "consolidate" => errors.consolidate.push(consolidate(option)?),
+            "stacktrace" => return Err(unsupported(directive, option, "errors name their plugin")),
+            _ => return Err(unknown(directive, option, &["consolidate"])),
+        }
     }
-    Ok(true)
+    Ok(errors)
+}
+
+/// `consolidate DURATION REGEXP [LEVEL]`
+fn consolidate(option: &Line) -> Result<Consolidate, Fault> {
+    let args = option.args_between(2, 3)?;
+    let expression = &args[1];
+    if let Err(error) = template::expression(&expression.text) {
+        return Err(expression.fault(error));
+    }
+    let level = match args.get(2).map(|level| level.text.as_str()) {
+        None | Some("error") => Level::Error,
+        Some("warning") => Level::Warning,
+        Some("info") => Level::Info,
+        Some("debug") => Level::Debug,
+        Some(other) => {
+            let fault = args[2].fault(format!("unknown level `{other}`"));
+            return Err(fault.help("labctl has warning, error, info, debug"));
+        }
+    };
+    Ok(Consolidate {
+        period: args[0].duration(Duration::ZERO..=Duration::MAX)?,
+        pattern: expression.text.clone(),
+        level,
+    })
 }
 
 /// `log [NAME [FORMAT]] { class … }`

@@ -4,7 +4,7 @@ use super::super::CorefileError;
 use super::read;
 
 /// What is wrong, and how its message starts.
-const FAULTS: [(&str, &str); 47] = [
+const FAULTS: [(&str, &str); 51] = [
     (
         ". {\n errors\n rewrite a b\n}",
         "Corefile:3: unknown plugin `rewrite`; labctl has bind, bufsize, cache",
@@ -52,8 +52,24 @@ const FAULTS: [(&str, &str); 47] = [
         "Corefile:2: `x` is one word too many for `errors`",
     ),
     (
-        ". {\n errors {\n consolidate 5m .*\n}\n}",
-        "Corefile:3: labctl doesn't have `consolidate` of `errors`",
+        ". {\n errors {\n stacktrace\n}\n}",
+        "Corefile:3: labctl doesn't have `stacktrace` of `errors`",
+    ),
+    (
+        ". {\n errors {\n consolidate 5m\n}\n}",
+        "Corefile:3: `consolidate` needs 2 argument(s), and has 1",
+    ),
+    (
+        ". {\n errors {\n consolidate long .*\n}\n}",
+        "Corefile:3: `long` is no duration",
+    ),
+    (
+        ". {\n errors {\n consolidate 5m (\n}\n}",
+        "Corefile:3: `(` is no regular expression: unclosed group",
+    ),
+    (
+        ". {\n errors {\n consolidate 5m .* loud\n}\n}",
+        "Corefile:3: unknown level `loud`; labctl has warning, error, info, debug",
     ),
     (
         ". {\n forward .\n}",

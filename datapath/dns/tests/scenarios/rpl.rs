@@ -4,6 +4,7 @@
 //! <Corefile>
 //! CONFIG_FILE unbound.conf            (more lines of a peer's configuration)
 //! CONFIG_FILE records.json            (records of the `kubernetes` plugin)
+//! CONFIG_FILE cluster.zone            (the same, for peers: a file in their folder)
 //! CONFIG_END
 //! SCENARIO_BEGIN what it shows
 //! RANGE_BEGIN 0 10                    (steps in which an upstream answers so)

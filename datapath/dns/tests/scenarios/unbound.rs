@@ -123,6 +123,9 @@ impl Unbound {
         let folder = tempfile::tempdir()?;
         let clock = folder.path().join("clock");
         std::fs::write(&clock, "+0s\n")?;
+        for (name, text) in &scenario.files {
+            std::fs::write(folder.path().join(name), text)?;
+        }
         let config = folder.path().join("unbound.conf");
         let more = scenario
             .files
@@ -133,6 +136,8 @@ impl Unbound {
         command
             .args(["-d", "-p", "-c"])
             .arg(&config)
+            // Zone files are named without a folder.
+            .current_dir(folder.path())
             .env("LD_PRELOAD", faketime()?)
             .env("FAKETIME_TIMESTAMP_FILE", &clock)
             .env("FAKETIME_NO_CACHE", "1")

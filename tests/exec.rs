@@ -25,7 +25,7 @@ mod as_root {
     }
 
     #[test]
-    fn status_shows_nodes_and_pods_in_kubectls_columns() {
+    fn status_shows_nodes_pods_and_services_in_kubectls_columns() {
         let lab = Lab::study();
         lab.up();
         let status = lab.run("status", &[]).exits(0).stdout;
@@ -38,6 +38,26 @@ mod as_root {
             .expect("curl-pod");
         assert!(pod.contains("1/1     Running   0"), "{pod}");
         assert!(pod.contains("k8s-ctr"), "{pod}");
+        let service = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name));
+            line.unwrap_or_else(|| panic!("no {name} in:\n{status}"))
+                .split_whitespace()
+                .collect::<Vec<_>>()
+        };
+        let dns = service("kube-system/kube-dns ");
+        assert_eq!(
+            dns[1..5],
+            [
+                "ClusterIP",
+                "10.96.0.10",
+                "<none>",
+                "53/UDP,53/TCP,9153/TCP"
+            ]
+        );
+        assert_eq!(dns[6..], ["+", "3", "more..."]);
+        let webpod = service("webpod ");
+        assert_eq!(webpod[3..5], ["<none>", "80/TCP"]);
+        assert_eq!(webpod[5].split(',').count(), 3, "{webpod:?}");
         let json = lab.run("status", &["-o", "json"]).exits(0).stdout;
         let status: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(
@@ -46,6 +66,14 @@ mod as_root {
             "{status}"
         );
         assert_eq!(status["pods"].as_array().map(Vec::len), Some(6), "{status}");
+        let services = status["services"].as_array().expect("services");
+        let webpod = services.iter().find(|it| it["name"] == "webpod");
+        let webpod = webpod.expect("webpod");
+        assert_eq!(webpod["type"], "ClusterIP");
+        assert_eq!(
+            webpod["ports"][0]["backends"].as_array().map(Vec::len),
+            Some(3)
+        );
     }
 
     #[test]

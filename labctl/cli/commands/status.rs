@@ -1,9 +1,12 @@
-//! `status`: nodes and pods, in the columns that kubectl has.
+//! `status`: nodes, pods and services, in the columns that kubectl has.
+
+mod services;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
+use lab_model::node_state::Service;
 use lab_node::api::{PodStatus, Status};
 use lab_providers::Provider;
 use serde::Serialize;
@@ -30,6 +33,7 @@ struct LabStatus {
     file: String,
     nodes: Vec<NodeStatus>,
     pods: Vec<PodLine>,
+    services: Vec<Service>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +58,7 @@ impl LabStatus {
         let record = record_of(provider, lab)?;
         let mut nodes = Vec::new();
         let mut pods = Vec::new();
+        let mut services = None;
         let observed = provider.observe(lab).or_exit(Exit::LabFailed)?;
         for node in &record.nodes {
             let seen = observed.nodes.get(&node.name);
@@ -78,6 +83,8 @@ impl LabStatus {
                 address: node.address,
                 pod_cidr: state.map(|state| state.node.pod_cidr),
             });
+            // Every node of the cluster is told of all of them.
+            services = services.or_else(|| state.map(|state| state.services.clone()));
             let here = agent.into_iter().flat_map(|status| status.pods);
             pods.extend(here.map(|pod| PodLine {
                 pod,
@@ -91,6 +98,7 @@ impl LabStatus {
             file,
             nodes,
             pods,
+            services: services.unwrap_or_default(),
         })
     }
 
@@ -111,20 +119,19 @@ impl LabStatus {
         if !self.pods.is_empty() {
             text.push_str(&format!("\n{}", pods(&self.pods, now)));
         }
+        if !self.services.is_empty() {
+            text.push_str(&format!("\n{}", services::table(&self.services)));
+        }
         text
     }
 }
 
-/// As `kubectl get pod -owide` has them; the namespace only where it isn't `default`.
+/// As `kubectl get pod -owide` has them.
 fn pods(pods: &[PodLine], now: SystemTime) -> String {
     let mut table = Table::new(&["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"]);
     for PodLine { pod, node } in pods {
-        let name = match pod.namespace.as_str() {
-            "default" => pod.name.clone(),
-            namespace => format!("{namespace}/{}", pod.name),
-        };
         table.row([
-            name,
+            in_namespace(&pod.namespace, &pod.name),
             if pod.ready { "1/1" } else { "0/1" }.to_owned(),
             status_word(pod).to_owned(),
             pod.restarts.to_string(),
@@ -134,6 +141,14 @@ fn pods(pods: &[PodLine], now: SystemTime) -> String {
         ]);
     }
     table.render()
+}
+
+/// The namespace only where it isn't `default`.
+fn in_namespace(namespace: &str, name: &str) -> String {
+    match namespace {
+        "default" => name.to_owned(),
+        namespace => format!("{namespace}/{name}"),
+    }
 }
 
 const fn status_word(pod: &PodStatus) -> &'static str {

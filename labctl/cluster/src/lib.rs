@@ -32,5 +32,5 @@ pub use manifest::parse;
 pub use object::{
     ClusterIp, Kind, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, MountedFile,
     NamedPort, Object, Origin, PodTemplate, PortSpec, RedirectFrontend, RedirectPort, ServiceSpec,
-    ServiceType, TargetPort, Written,
+    TargetPort, Written,
 };

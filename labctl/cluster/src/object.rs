@@ -13,7 +13,7 @@ use lab_model::node_state::{DnsPolicy, Protocol, Workload};
 pub use cilium::{
     L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, RedirectFrontend, RedirectPort,
 };
-pub use service::{ClusterIp, PortSpec, ServiceSpec, ServiceType, TargetPort};
+pub use service::{ClusterIp, PortSpec, ServiceSpec, TargetPort};
 
 use crate::selector::{Labels, Selector};
 

@@ -20,7 +20,7 @@ pub use datapath::{
 };
 pub use services::{
     Announcement, Backend, Endpoint, LocalRedirect, Protocol, RedirectFrontend, Service,
-    ServicePort, TrafficPolicy,
+    ServicePort, ServiceType, TrafficPolicy,
 };
 pub use workload::{NodeCache, Workload};
 

@@ -173,6 +173,7 @@ mod tests {
             namespace: "web".to_owned(),
             name: "web".to_owned(),
             external_name: None,
+            service_type: node_state::ServiceType::ClusterIp,
             cluster_ip: None,
             load_balancer_ips: vec![],
             external_ips: vec![],

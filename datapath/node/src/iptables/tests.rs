@@ -2,7 +2,7 @@
 
 use lab_model::node_state::{
     Backend, DatapathSettings, Masquerade, NODE_STATE_VERSION, NodeIdentity, NodeState, Peer,
-    PodDns, Protocol, Routing, Service, ServiceHandling, ServicePort, TrafficPolicy,
+    PodDns, Protocol, Routing, Service, ServiceHandling, ServicePort, ServiceType, TrafficPolicy,
     TunnelProtocol,
 };
 
@@ -79,6 +79,7 @@ fn service(namespace: &str, name: &str, ip: [u8; 4], ports: Vec<ServicePort>) ->
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         external_name: None,
+        service_type: ServiceType::default(),
         cluster_ip: Some(ip.into()),
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use lab_datapath_common::service::{ServiceKey, flag2, scope};
 use lab_model::node_state::{
     Backend, LocalRedirect, NodeState, Protocol, RedirectFrontend, Service, ServicePort,
-    TrafficPolicy,
+    ServiceType, TrafficPolicy,
 };
 use proptest::prelude::*;
 
@@ -32,6 +32,7 @@ fn service(backends: Vec<Backend>) -> Service {
         namespace: "default".into(),
         name: "web".into(),
         external_name: None,
+        service_type: ServiceType::NodePort,
         cluster_ip: Some(CLUSTER_IP),
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use lab_model::node_state::{Protocol, TrafficPolicy};
+use lab_model::node_state::{Protocol, ServiceType, TrafficPolicy};
 
 use super::Written;
 use crate::selector::Labels;
@@ -31,39 +31,6 @@ pub struct ServiceSpec {
     pub internal_traffic_policy: TrafficPolicy,
     /// `sessionAffinity: ClientIP`, and for how many seconds.
     pub session_affinity: Option<u32>,
-}
-
-/// `type` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServiceType {
-    /// An address that is known in the cluster only.
-    #[default]
-    ClusterIp,
-    /// That, and a port of every node.
-    NodePort,
-    /// That, and addresses from a pool.
-    LoadBalancer,
-    /// Another name for a host: neither address nor pods.
-    ExternalName,
-}
-
-impl ServiceType {
-    /// The word used in manifests.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClusterIp => "ClusterIP",
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
-            Self::ExternalName => "ExternalName",
-        }
-    }
-
-    /// Whether it is to be reached from outside the cluster.
-    #[must_use]
-    pub const fn is_external(self) -> bool {
-        matches!(self, Self::NodePort | Self::LoadBalancer)
-    }
 }
 
 /// `clusterIP`

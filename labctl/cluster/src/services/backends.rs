@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use lab_model::node_state::{Backend, Endpoint, Service, ServicePort, TrafficPolicy};
+use lab_model::node_state::{Backend, Endpoint, Service, ServicePort, ServiceType, TrafficPolicy};
 
 use super::ServiceObject;
 use super::addresses::port_key;
@@ -65,6 +65,7 @@ fn resolved(
         namespace: object.namespace.clone(),
         name: object.name.clone(),
         external_name: None,
+        service_type: spec.service_type,
         cluster_ip: given.cluster_ip,
         load_balancer_ips: given.load_balancer_ips.clone(),
         external_ips: spec.external_ips.clone(),
@@ -83,6 +84,7 @@ fn alias(object: &Object, external_name: &str) -> Service {
         namespace: object.namespace.clone(),
         name: object.name.clone(),
         external_name: Some(external_name.to_owned()),
+        service_type: ServiceType::ExternalName,
         cluster_ip: None,
         load_balancer_ips: Vec::new(),
         external_ips: Vec::new(),

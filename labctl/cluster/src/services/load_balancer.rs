@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use lab_model::diagnostic::Diagnostics;
+use lab_model::node_state::ServiceType;
 
 use super::{ServiceObject, service_labels};
 use crate::allocations::{Allocations, ServiceAllocation};
 use crate::faults::beside;
-use crate::object::{Kind, LoadBalancerIpPool, Object, ServiceType};
+use crate::object::{Kind, LoadBalancerIpPool, Object};
 use crate::stable_hash::{hash64, probe};
 
 /// A pool and its object.

@@ -14,6 +14,9 @@ pub struct Service {
     pub name: String,
     /// `externalName` of a service that is another name's alias: the rest is empty.
     pub external_name: Option<String>,
+    /// `type`
+    #[serde(rename = "type")]
+    pub service_type: ServiceType,
     /// ClusterIP; `None` for a headless service, which no datapath translates.
     pub cluster_ip: Option<Ipv4Addr>,
     /// Addresses that LB-IPAM gave it (`type: LoadBalancer`).
@@ -38,6 +41,40 @@ impl Service {
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+/// `type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceType {
+    /// An address that is known in the cluster only.
+    #[default]
+    #[serde(rename = "ClusterIP")]
+    ClusterIp,
+    /// That, and a port of every node.
+    NodePort,
+    /// That, and addresses from a pool.
+    LoadBalancer,
+    /// Another name for a host: neither address nor pods.
+    ExternalName,
+}
+
+impl ServiceType {
+    /// The word used in manifests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+            Self::ExternalName => "ExternalName",
+        }
+    }
+
+    /// Whether it is to be reached from outside the cluster.
+    #[must_use]
+    pub const fn is_external(self) -> bool {
+        matches!(self, Self::NodePort | Self::LoadBalancer)
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 
 use lab_model::node_state::{
     Backend, LocalRedirect, NodeState, Protocol, RedirectFrontend, Service, ServiceHandling,
-    ServicePort, TrafficPolicy,
+    ServicePort, ServiceType, TrafficPolicy,
 };
 
 use super::node::TestNode;
@@ -34,6 +34,7 @@ fn service(protocol: Protocol, backends: Vec<Backend>) -> Service {
         namespace: "default".into(),
         name: format!("web-{protocol}").to_lowercase(),
         external_name: None,
+        service_type: ServiceType::NodePort,
         cluster_ip: Some(CLUSTER_IP),
         load_balancer_ips: Vec::new(),
         external_ips: vec![EXTERNAL_IP],

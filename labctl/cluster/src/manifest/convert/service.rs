@@ -5,14 +5,12 @@ use std::net::Ipv4Addr;
 
 use lab_model::diagnostic::Diagnostics;
 use lab_model::document::{At, Document};
-use lab_model::node_state::TrafficPolicy;
+use lab_model::node_state::{ServiceType, TrafficPolicy};
 
 use super::super::kubernetes::{self, IntOrString, SessionAffinity};
 use super::{labels, metadata, protocol};
 use crate::names::{is_dns1123_label, is_dns1123_subdomain, is_port_name};
-use crate::object::{
-    ClusterIp, Kind, Object, Origin, PortSpec, ServiceSpec, ServiceType, TargetPort, Written,
-};
+use crate::object::{ClusterIp, Kind, Object, Origin, PortSpec, ServiceSpec, TargetPort, Written};
 
 /// Seconds that a client stays with its backend unless `timeoutSeconds` says.
 const AFFINITY_SECONDS: u32 = 10_800;

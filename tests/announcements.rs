@@ -26,7 +26,7 @@ mod as_root {
         shown.stdout.trim().to_owned()
     }
 
-    /// The announced address: all of the pool's that the one service can have.
+    /// One of the announced addresses.
     fn address(lab: &Lab) -> String {
         let services = lab
             .exec("k8s-ctr", &["cilium-dbg", "service", "list"])

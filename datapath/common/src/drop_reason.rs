@@ -38,11 +38,13 @@ pub enum DropReason {
     IsClusterIp = 174,
     /// A later fragment whose first fragment was not seen.
     FragmentNotFound = 175,
+    /// From an address that the service is not there for (`loadBalancerSourceRanges`).
+    NotInSourceRange = 177,
 }
 
 impl DropReason {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidPacket,
         Self::FragmentationNeeded,
         Self::MissedTailCall,
@@ -59,6 +61,7 @@ impl DropReason {
         Self::InvalidIdentity,
         Self::IsClusterIp,
         Self::FragmentNotFound,
+        Self::NotInSourceRange,
     ];
 
     /// Cilium's number for it, as in `cilium_metrics`.
@@ -94,6 +97,7 @@ impl DropReason {
             Self::NatUnsupportedProtocol => "Unsupported protocol for NAT masquerade",
             Self::InvalidIdentity => "Invalid identity",
             Self::FragmentNotFound => "First logical datagram fragment not found",
+            Self::NotInSourceRange => "Denied by LB src range check",
         }
     }
 }

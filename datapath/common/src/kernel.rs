@@ -11,8 +11,8 @@ use crate::ipv4::Ipv4;
 use crate::nat::NatEntry;
 use crate::nat::decision::Target;
 use crate::nat::mapping::PortRange;
-use crate::service::Services;
 use crate::service::packet::{Asked, Chosen, Leaving};
+use crate::service::{Services, SourceRangeKey};
 use crate::settings::{Device, Settings};
 use crate::trace::Event;
 use crate::transport::{Datagram, Transport};
@@ -151,6 +151,8 @@ pub trait Maps {
     fn l2_responder(&self, key: &L2ResponderKey) -> Option<L2Responder>;
     /// Whether the ip-masq-agent's list holds the address.
     fn is_non_masquerade(&self, address: Address) -> bool;
+    /// Whether one of the service's source ranges holds the client.
+    fn is_in_source_range(&self, key: &SourceRangeKey) -> bool;
     /// A route by which the stack would forward this packet right now, at its
     /// size; `None` for whatever the stack must handle itself.
     fn route(&self, ip: &Ipv4, length: u16) -> Option<Route>;

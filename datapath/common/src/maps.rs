@@ -38,6 +38,8 @@ pub const L2_RESPONDER_V4: &str = "cilium_l2_responder_v4";
 pub const LB4_SERVICES: &str = "cilium_lb4_services_v2";
 /// `u32` backend id → [`crate::service::Backend`] (hash).
 pub const LB4_BACKENDS: &str = "cilium_lb4_backends_v3";
+/// prefix of [`crate::service::SourceRangeKey`] → `u8` (LPM trie).
+pub const LB4_SOURCE_RANGE: &str = "cilium_lb4_source_range";
 /// `u16` service id → [`crate::service::ReverseNat`] (hash).
 pub const LB4_REVERSE_NAT: &str = "cilium_lb4_reverse_nat";
 /// [`crate::service::ReverseSkKey`] → [`crate::service::ReverseSk`] (LRU hash).
@@ -57,7 +59,7 @@ pub const EVENTS: &str = "cilium_events";
 pub const EVENTS_LOST: &str = "cilium_events_lost";
 
 /// Every map of the datapath object.
-pub const ALL: [&str; 24] = [
+pub const ALL: [&str; 25] = [
     CALLS,
     RUNTIME_CONFIG,
     DEVICES,
@@ -74,6 +76,7 @@ pub const ALL: [&str; 24] = [
     L2_RESPONDER_V4,
     LB4_SERVICES,
     LB4_BACKENDS,
+    LB4_SOURCE_RANGE,
     LB4_REVERSE_NAT,
     LB4_REVERSE_SK,
     LB4_AFFINITY,

@@ -10,7 +10,7 @@ use crate::maps::{MetricsKey, MetricsValue};
 use crate::nat::NatEntry;
 use crate::service::{
     Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, ReverseSk, ReverseSkKey,
-    Service, ServiceKey, SkipKey,
+    Service, ServiceKey, SkipKey, SourceRangeKey,
 };
 use crate::settings::{Device, Settings};
 use crate::trace::Event;
@@ -52,6 +52,7 @@ plain_old_data! {
     Affinity: 16,
     AffinityMatch: 8,
     SkipKey: 16,
+    SourceRangeKey: 8,
     Config: 16,
     Event: 192,
     Question: 104,

@@ -24,6 +24,7 @@ use lab_datapath_common::maps::{METRIC_EGRESS, MetricsKey, MetricsValue, SIGNAL_
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::nat::decision::Target;
 use lab_datapath_common::nat::mapping::{self, PortRange};
+use lab_datapath_common::service::SourceRangeKey;
 use lab_datapath_common::service::packet::{self, Asked, Chosen, Leaving};
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::{self, Event, HEAD};
@@ -373,6 +374,14 @@ impl Maps for Skb {
     #[inline(always)]
     fn is_non_masquerade(&self, address: Address) -> bool {
         maps::IPMASQ_V4.get(&Key::new(32, address)).is_some()
+    }
+
+    #[inline(always)]
+    fn is_in_source_range(&self, key: &SourceRangeKey) -> bool {
+        const LENGTH: u32 = SourceRangeKey::FIXED_BITS + 32;
+        maps::LB4_SOURCE_RANGE
+            .get(&Key::new(LENGTH, *key))
+            .is_some()
     }
 
     #[inline(always)]

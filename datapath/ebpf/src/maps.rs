@@ -13,6 +13,7 @@ use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{MetricsKey, MetricsValue};
 use lab_datapath_common::nat::{COLLISION_RETRIES, NatEntry};
 use lab_datapath_common::programs::CALLS as CALLED;
+use lab_datapath_common::service::SourceRangeKey;
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::Event;
 use lab_datapath_common::{Address, Tuple};
@@ -43,6 +44,10 @@ pub(crate) static IPCACHE: LpmTrie<Address, IpcacheEntry, 512_000> = LpmTrie::ne
 /// Destinations that are never masqueraded.
 #[btf_map(name = "cilium_ipmasq_v4")]
 pub(crate) static IPMASQ_V4: LpmTrie<Address, u8, 16384> = LpmTrie::new();
+
+/// Clients that services are there for, or not.
+#[btf_map(name = "cilium_lb4_source_range")]
+pub(crate) static LB4_SOURCE_RANGE: LpmTrie<SourceRangeKey, u8, 65536> = LpmTrie::new();
 
 /// TCP connections.
 #[btf_map(name = "cilium_ct4_global")]

@@ -102,7 +102,7 @@ enum Bpf {
     /// Load-balancing configuration
     Lb {
         #[command(subcommand)]
-        command: List,
+        command: Lb,
     },
     /// BPF datapath traffic metrics
     Metrics {
@@ -121,6 +121,17 @@ enum List {
     /// List all entries
     #[command(alias = "ls")]
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Lb {
+    /// List load-balancing configuration
+    #[command(alias = "ls")]
+    List {
+        /// List all source range entries
+        #[arg(long)]
+        source_ranges: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -266,8 +277,15 @@ fn bpf(map: Bpf, client: &mut Client) -> Result<String, CiliumDbgError> {
             command: List::List,
         } => Ok(tables::ip_masq(&client.ip_masq()?)),
         Bpf::Lb {
-            command: List::List,
-        } => Ok(services::maps(&client.services()?)),
+            command: Lb::List { source_ranges },
+        } => {
+            let records = client.services()?;
+            Ok(if source_ranges {
+                services::source_ranges(&records)
+            } else {
+                services::maps(&records)
+            })
+        }
         Bpf::Metrics {
             command: List::List,
         } => Ok(tables::metrics(&client.metrics()?)),

@@ -385,6 +385,10 @@ fn layout(name: &str) -> Option<(u32, u32)> {
             size_of::<service::Service>(),
         ),
         maps::LB4_BACKENDS => (size_of::<u32>(), size_of::<service::Backend>()),
+        maps::LB4_SOURCE_RANGE => (
+            size_of::<u32>() + size_of::<service::SourceRangeKey>(),
+            size_of::<u8>(),
+        ),
         maps::LB4_REVERSE_NAT => (size_of::<u16>(), size_of::<service::ReverseNat>()),
         maps::LB4_REVERSE_SK => (
             size_of::<service::ReverseSkKey>(),

@@ -29,6 +29,8 @@ pub mod flag {
     pub const LOAD_BALANCER: u8 = 1 << 5;
     /// Reached from outside, too: every kind but ClusterIP.
     pub const ROUTABLE: u8 = 1 << 6;
+    /// Not for every client from outside: [`super::SourceRangeKey`].
+    pub const SOURCE_RANGE: u8 = 1 << 7;
 }
 
 /// Bits of [`Service::flags2`].
@@ -39,6 +41,8 @@ pub mod flag2 {
     pub const INT_LOCAL_SCOPE: u8 = 1 << 4;
     /// There is another entry for what comes from the cluster ([`super::scope::INT`]).
     pub const TWO_SCOPES: u8 = 1 << 5;
+    /// The source ranges are those that the service is not there for.
+    pub const SOURCE_RANGE_DENY: u8 = 1 << 6;
 }
 
 /// Values of [`ServiceKey::scope`].
@@ -165,6 +169,35 @@ pub struct ReverseNat {
     pub port: Port,
     /// Zero.
     pub padding: u16,
+}
+
+/// Key of `cilium_lb4_source_range`, of which prefixes are there: a client of a service
+/// (`struct lb4_src_range_key` without the length).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceRangeKey {
+    /// The service's id.
+    pub rev_nat_index: u16,
+    /// Zero.
+    pub padding: u16,
+    /// The client.
+    pub address: Address,
+}
+
+impl SourceRangeKey {
+    /// Bits before the address: prefixes of a service are this much longer than its ranges.
+    pub const FIXED_BITS: u32 = 32;
+
+    /// A client of the service with that id.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(rev_nat_index: u16, address: Address) -> Self {
+        Self {
+            rev_nat_index,
+            padding: 0,
+            address,
+        }
+    }
 }
 
 /// Key of `cilium_lb4_reverse_sk`: a socket, and what it was sent to instead.

@@ -11,7 +11,7 @@
 //! address, so that the answer comes back this way.
 
 use super::lookup::{self, Found, Origin};
-use super::{AffinityKey, Backend, ServiceKey, flag, flag2, scope};
+use super::{AffinityKey, Backend, Service, ServiceKey, SourceRangeKey, flag, flag2, scope};
 use crate::address::{Address, Port};
 use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
@@ -33,6 +33,7 @@ pub const LOOPBACK: Address = Address::from_bytes([169, 254, 42, 1]);
 
 const REFUSED_NO_SERVICE: u8 = DropReason::NoService.code();
 const REFUSED_CLUSTER_IP: u8 = DropReason::IsClusterIp.code();
+const REFUSED_SOURCE: u8 = DropReason::NotInSourceRange.code();
 
 /// A backend, and the number of the service it stands for; 0 when there is no service.
 #[repr(C)]
@@ -125,8 +126,13 @@ fn choice<K: Kernel>(
     if rev_nat_index == 0 {
         return Ok(());
     }
-    if matches!(origin, Origin::Outside) && !service.has(flag::ROUTABLE) {
-        return Err(DropReason::IsClusterIp);
+    if matches!(origin, Origin::Outside) {
+        if !is_for(k, &service, tuple.source) {
+            return Err(DropReason::NotInSourceRange);
+        }
+        if !service.has(flag::ROUTABLE) {
+            return Err(DropReason::IsClusterIp);
+        }
     }
     let known = conntrack::service_backend(k, tuple, tcp_flags, rev_nat_index).unwrap_or_default();
     if known != 0 {
@@ -148,6 +154,16 @@ fn choice<K: Kernel>(
         chosen.backend = backend;
     }
     Ok(())
+}
+
+/// Whether the service is there for a client from outside (`lb4_src_range_ok`).
+#[inline(always)]
+fn is_for<K: Kernel>(k: &K, service: &Service, client: Address) -> bool {
+    if !service.has(flag::SOURCE_RANGE) {
+        return true;
+    }
+    let key = SourceRangeKey::new(service.rev_nat_index, client);
+    k.is_in_source_range(&key) != service.has2(flag2::SOURCE_RANGE_DENY)
 }
 
 #[inline(always)]
@@ -237,6 +253,7 @@ pub fn from_outside<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         0 => {}
         REFUSED_NO_SERVICE => return Err(DropReason::NoService),
         REFUSED_CLUSTER_IP => return Err(DropReason::IsClusterIp),
+        REFUSED_SOURCE => return Err(DropReason::NotInSourceRange),
         _ => return Err(DropReason::CtCreateFailed),
     }
     to_backend(k, &mut ip, &mut transport, &chosen.backend)?;

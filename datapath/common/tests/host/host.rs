@@ -15,7 +15,7 @@ use lab_datapath_common::nat::mapping::{self, PortRange};
 use lab_datapath_common::service::packet::{self, Asked, Chosen, Leaving};
 use lab_datapath_common::service::{
     Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, Service, ServiceKey,
-    Services, SkipKey,
+    Services, SkipKey, SourceRangeKey,
 };
 use lab_datapath_common::settings::{Device, Settings};
 use lab_datapath_common::trace::Event;
@@ -101,6 +101,8 @@ pub(crate) struct ServiceMaps {
     pub(crate) affinity: RefCell<HashMap<AffinityKey, Affinity>>,
     pub(crate) matches: Vec<AffinityMatch>,
     pub(crate) skips: Vec<SkipKey>,
+    /// Clients that a source range of the service holds.
+    pub(crate) in_source_range: Vec<SourceRangeKey>,
 }
 
 /// Clock, randomness, routes and maps of one node.
@@ -350,6 +352,10 @@ impl Maps for Host<'_> {
 
     fn is_non_masquerade(&self, address: Address) -> bool {
         self.node.non_masquerade.contains(&address)
+    }
+
+    fn is_in_source_range(&self, key: &SourceRangeKey) -> bool {
+        self.node.services.in_source_range.contains(key)
     }
 
     fn route(&self, ip: &Ipv4, length: u16) -> Option<Route> {

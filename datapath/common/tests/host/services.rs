@@ -12,7 +12,7 @@ use lab_datapath_common::service::socket::{
 };
 use lab_datapath_common::service::{
     Affinity, AffinityKey, AffinityMatch, Backend, Config, ReverseNat, ReverseSk, ReverseSkKey,
-    Service, ServiceKey, Services, SkipKey, flag, flag2, scope,
+    Service, ServiceKey, Services, SkipKey, SourceRangeKey, flag, flag2, scope,
 };
 use lab_datapath_common::settings;
 use lab_datapath_common::trace::XlatePoint;
@@ -510,6 +510,36 @@ fn an_error_that_is_forwarded_for_others_stays_as_it_is() {
     let error = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
     let out = node.frame_leaves(error.frame()).expect("passes");
     assert_same(&out, &error);
+}
+
+#[test]
+fn a_source_range_is_for_the_outside_alone_and_may_be_inverted() {
+    let mut node = node(&[POD]);
+    let key = key(NODE, NODE_PORT);
+    let reaches = |node: &Node| match arrives(node, &request(SYN)).0 {
+        Ok(action) => action == Action::ToPod { ifindex: LXC },
+        Err(reason) => {
+            assert_eq!(reason, DropReason::NotInSourceRange);
+            false
+        }
+    };
+    let open = node.services.services[&key];
+    let range = SourceRangeKey::new(open.rev_nat_index, ROUTER.into());
+    for (flags2, ranges, expected) in [
+        (0, vec![], false),
+        (0, vec![range], true),
+        (flag2::SOURCE_RANGE_DENY, vec![], true),
+        (flag2::SOURCE_RANGE_DENY, vec![range], false),
+    ] {
+        let checked = Service {
+            flags: open.flags | flag::SOURCE_RANGE,
+            flags2,
+            ..open
+        };
+        node.services.services.insert(key, checked);
+        node.services.in_source_range = ranges;
+        assert_eq!(reaches(&node), expected);
+    }
 }
 
 #[test]

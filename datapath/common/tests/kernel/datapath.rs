@@ -17,7 +17,7 @@ use lab_datapath_common::fragment::{FragmentKey, Ports};
 use lab_datapath_common::maps::{self, MetricsKey, MetricsValue};
 use lab_datapath_common::nat::NatEntry;
 use lab_datapath_common::service::{
-    Affinity, AffinityKey, AffinityMatch, Backend, ReverseNat, Service, ServiceKey,
+    Affinity, AffinityKey, AffinityMatch, Backend, ReverseNat, Service, ServiceKey, SourceRangeKey,
 };
 use lab_datapath_common::settings::{Device, Settings, flag};
 use lab_datapath_common::trace::Event;
@@ -115,8 +115,9 @@ fn empty(ebpf: &mut Ebpf) {
     empty_hash::<Tuple, NatEntry>(ebpf, maps::SNAT_V4_EXTERNAL);
     empty_hash::<FragmentKey, Ports>(ebpf, maps::IPV4_FRAG_DATAGRAMS);
     empty_hash::<L2ResponderKey, L2Responder>(ebpf, maps::L2_RESPONDER_V4);
-    empty_trie::<IpcacheEntry>(ebpf, maps::IPCACHE);
-    empty_trie::<u8>(ebpf, maps::IPMASQ_V4);
+    empty_trie::<Address, IpcacheEntry>(ebpf, maps::IPCACHE);
+    empty_trie::<Address, u8>(ebpf, maps::IPMASQ_V4);
+    empty_trie::<SourceRangeKey, u8>(ebpf, maps::LB4_SOURCE_RANGE);
     empty_hash::<ServiceKey, Service>(ebpf, maps::LB4_SERVICES);
     empty_hash::<u32, Backend>(ebpf, maps::LB4_BACKENDS);
     empty_hash::<u16, ReverseNat>(ebpf, maps::LB4_REVERSE_NAT);
@@ -137,8 +138,8 @@ fn empty_hash<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str) {
     }
 }
 
-fn empty_trie<V: aya::Pod>(ebpf: &mut Ebpf, name: &str) {
-    let mut map: LpmTrie<_, Address, V> = map(ebpf, name);
+fn empty_trie<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str) {
+    let mut map: LpmTrie<_, K, V> = map(ebpf, name);
     let keys: Result<Vec<_>, _> = map.keys().collect();
     for key in keys.expect("nothing else changes the map") {
         map.remove(&key).expect("the entry is there");

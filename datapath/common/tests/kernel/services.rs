@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use aya::maps::HashMap;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap, LpmTrie};
 use lab_datapath_common::maps;
 use lab_datapath_common::service::{
-    AffinityMatch, Backend, ReverseNat, Service, ServiceKey, flag, scope,
+    AffinityMatch, Backend, ReverseNat, Service, ServiceKey, SourceRangeKey, flag, scope,
 };
 use lab_datapath_common::{Address, Port};
 
@@ -93,6 +94,22 @@ impl Datapath {
         frontends
             .insert(frontend.id, asked_for, 0)
             .expect("the map has room");
+    }
+
+    /// Gives the service of that number a source range.
+    pub(crate) fn source_range(&mut self, id: u16, address: Ipv4Addr, prefix_length: u32) {
+        let mut map: LpmTrie<_, SourceRangeKey, u8> = self.map(maps::LB4_SOURCE_RANGE);
+        let range = SourceRangeKey::new(id, Address::from(address));
+        let key = Key::new(SourceRangeKey::FIXED_BITS + prefix_length, range);
+        map.insert(&key, 1, 0).expect("the map has room");
+    }
+
+    /// Takes one away.
+    pub(crate) fn forget_source_range(&mut self, id: u16, address: Ipv4Addr, prefix_length: u32) {
+        let mut map: LpmTrie<_, SourceRangeKey, u8> = self.map(maps::LB4_SOURCE_RANGE);
+        let range = SourceRangeKey::new(id, Address::from(address));
+        let key = Key::new(SourceRangeKey::FIXED_BITS + prefix_length, range);
+        map.remove(&key).expect("the range is there");
     }
 
     /// Takes a backend of a service away.

@@ -176,6 +176,8 @@ mod tests {
             service_type: node_state::ServiceType::ClusterIp,
             cluster_ip: None,
             load_balancer_ips: vec![],
+            source_ranges: Vec::new(),
+            denies_source_ranges: false,
             external_ips: vec![],
             ports: vec![
                 port("dns", Protocol::Udp, 53, udp),

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use lab_model::node_state::Protocol;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct ServiceRecord {
     pub flags2: u8,
     /// Addresses and ports, by slot.
     pub backends: Vec<(Ipv4Addr, u16)>,
+    /// Clients from outside that it is there for, or not, as the flags say.
+    pub source_ranges: Vec<Ipv4Net>,
 }
 
 impl ServiceRecord {
@@ -48,6 +51,12 @@ impl ServiceRecord {
                     flags: service.flags,
                     flags2: service.flags2,
                     backends: slots.collect(),
+                    source_ranges: entries
+                        .source_ranges
+                        .iter()
+                        .filter(|(id, _)| *id == service.rev_nat_index)
+                        .map(|(_, range)| *range)
+                        .collect(),
                 })
             })
             .collect();

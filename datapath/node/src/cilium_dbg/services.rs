@@ -2,6 +2,7 @@
 //! Cilium's `cilium-dbg/cmd/{service_list,bpf_lb_list,status}.go` and, for the words of
 //! flags, `pkg/loadbalancer`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use lab_datapath_common::service::{flag, flag2, scope};
@@ -53,6 +54,20 @@ pub(super) fn maps(records: &[ServiceRecord]) -> String {
     columns::padded(&rows)
 }
 
+/// `cilium-dbg bpf lb list --source-ranges`.
+pub(super) fn source_ranges(records: &[ServiceRecord]) -> String {
+    let entries: BTreeSet<String> = records
+        .iter()
+        .flat_map(|record| {
+            let ranges = record.source_ranges.iter();
+            ranges.map(|range| format!("{range} ({})", record.id))
+        })
+        .collect();
+    let mut rows = vec![row(["SOURCE RANGE (REVNAT_ID)", ""])];
+    rows.extend(entries.iter().map(|entry| row([entry, ""])));
+    columns::padded(&rows)
+}
+
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
@@ -87,6 +102,8 @@ fn flags(record: &ServiceRecord) -> String {
         (record.flags2 & flag2::TWO_SCOPES != 0, "two-scopes"),
         (record.flags & flag::AFFINITY != 0, "sessionAffinity"),
         (record.flags & flag::ROUTABLE == 0, "non-routable"),
+        (record.flags & flag::SOURCE_RANGE != 0, "check source-range"),
+        (record.flags2 & flag2::SOURCE_RANGE_DENY != 0, "deny"),
     ];
     let set = words.into_iter().filter(|(is_set, _)| *is_set);
     set.map(|(_, word)| word).collect::<Vec<_>>().join(", ")

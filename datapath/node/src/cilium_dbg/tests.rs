@@ -130,6 +130,7 @@ fn record(id: u16, address: [u8; 4], port: u16, protocol: Protocol) -> ServiceRe
         flags: 0,
         flags2: 0,
         backends: Vec::new(),
+        source_ranges: Vec::new(),
     }
 }
 
@@ -199,6 +200,47 @@ fn the_maps_of_services_are_listed_by_slot() {
             "10.96.54.60:80/TCP (0)    0.0.0.0:0 (1) (0) [ClusterIP, non-routable]",
             "10.96.54.60:80/TCP (1)    10.244.1.7:80/TCP (1) (1)",
             "10.96.54.60:80/TCP (2)    10.244.2.9:80/TCP (1) (2)",
+        ]
+    );
+}
+
+#[test]
+fn source_ranges_are_listed_by_service() {
+    let balanced = ServiceRecord {
+        flags: flag::LOAD_BALANCER | flag::ROUTABLE | flag::SOURCE_RANGE,
+        source_ranges: ["192.168.10.0/24", "10.0.0.0/8"]
+            .map(|it| it.parse().expect("a range"))
+            .into(),
+        ..record(21, [192, 168, 10, 241], 80, Protocol::Tcp)
+    };
+    let inverted = ServiceRecord {
+        flags2: flag2::SOURCE_RANGE_DENY,
+        ..balanced.clone()
+    };
+    let flags = |record| {
+        services::maps(&[record])
+            .lines()
+            .nth(1)
+            .map(|it| it.trim_end().to_owned())
+    };
+    assert_eq!(
+        flags(balanced.clone()).as_deref(),
+        Some("192.168.10.241:80/TCP (0)   0.0.0.0:0 (21) (0) [LoadBalancer, check source-range]")
+    );
+    assert_eq!(
+        flags(inverted).as_deref(),
+        Some(
+            "192.168.10.241:80/TCP (0)   0.0.0.0:0 (21) (0) [LoadBalancer, check source-range, deny]"
+        )
+    );
+    let text = services::source_ranges(&[balanced]);
+    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines,
+        [
+            "SOURCE RANGE (REVNAT_ID)",
+            "10.0.0.0/8 (21)",
+            "192.168.10.0/24 (21)"
         ]
     );
 }

@@ -1,13 +1,15 @@
 //! The maps of services, typed, and what was written to them last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError};
 use aya::{Ebpf, Pod};
+use ipnet::Ipv4Net;
 use lab_datapath_common::maps;
 use lab_datapath_common::service::{
     AffinityMatch, Backend, Config, ReverseNat, ReverseSk, ReverseSkKey, Service, ServiceKey,
-    SkipKey,
+    SkipKey, SourceRangeKey,
 };
 
 use super::DatapathError;
@@ -23,6 +25,7 @@ pub(crate) struct ServiceTables {
     reverse_nat: HashMap<MapData, u16, ReverseNat>,
     matches: HashMap<MapData, AffinityMatch, u8>,
     skips: HashMap<MapData, SkipKey, u8>,
+    source_ranges: LpmTrie<MapData, SourceRangeKey, u8>,
     config: Array<MapData, Config>,
     sockets: HashMap<MapData, ReverseSkKey, ReverseSk>,
     pub(crate) ids: Ids,
@@ -37,6 +40,7 @@ impl ServiceTables {
             reverse_nat: typed(ebpf, maps::LB4_REVERSE_NAT)?,
             matches: typed(ebpf, maps::LB_AFFINITY_MATCH)?,
             skips: typed(ebpf, maps::SKIP_LB4)?,
+            source_ranges: typed(ebpf, maps::LB4_SOURCE_RANGE)?,
             config: typed(ebpf, maps::LB_CONFIG)?,
             sockets: typed(ebpf, maps::LB4_REVERSE_SK)?,
             ids: Ids::default(),
@@ -55,7 +59,14 @@ impl ServiceTables {
                 .into_keys()
                 .collect(),
             skips: all(&self.skips, maps::SKIP_LB4)?.into_keys().collect(),
+            source_ranges: self.source_ranges()?,
         })
+    }
+
+    fn source_ranges(&self) -> Result<BTreeSet<(u16, Ipv4Net)>, DatapathError> {
+        let keys: Result<Vec<_>, _> = self.source_ranges.keys().collect();
+        let keys = keys.map_err(source_range_fault)?;
+        Ok(keys.into_iter().filter_map(source_range).collect())
     }
 
     /// Makes the maps hold `wanted`, one step after the other, and returns the backends
@@ -147,13 +158,45 @@ impl ServiceTables {
             }
             Step::PutMatch(it) => put(&mut self.matches, maps::LB_AFFINITY_MATCH, it, 1),
             Step::PutSkip(it) => put(&mut self.skips, maps::SKIP_LB4, it, 1),
+            Step::PutSourceRange(id, range) => self
+                .source_ranges
+                .insert(&source_range_key(id, range), 1, 0)
+                .map_err(source_range_fault),
             Step::PutService(key, it) => put(&mut self.services, maps::LB4_SERVICES, key, it),
             Step::DropService(key) => remove(&mut self.services, maps::LB4_SERVICES, key),
+            Step::DropSourceRange(id, range) => self
+                .source_ranges
+                .remove(&source_range_key(id, range))
+                .map_err(source_range_fault),
             Step::DropSkip(it) => remove(&mut self.skips, maps::SKIP_LB4, it),
             Step::DropMatch(it) => remove(&mut self.matches, maps::LB_AFFINITY_MATCH, it),
             Step::DropReverseNat(id) => remove(&mut self.reverse_nat, maps::LB4_REVERSE_NAT, id),
             Step::DropBackend(id) => remove(&mut self.backends, maps::LB4_BACKENDS, id),
         }
+    }
+}
+
+/// A range of a service, as the trie has it.
+fn source_range_key(id: u16, range: Ipv4Net) -> Key<SourceRangeKey> {
+    let bits = SourceRangeKey::FIXED_BITS + u32::from(range.prefix_len());
+    Key::new(bits, SourceRangeKey::new(id, range.network().into()))
+}
+
+fn source_range(key: Key<SourceRangeKey>) -> Option<(u16, Ipv4Net)> {
+    let bits = key.prefix_len().checked_sub(SourceRangeKey::FIXED_BITS)?;
+    let SourceRangeKey {
+        rev_nat_index,
+        address,
+        ..
+    } = key.data();
+    let range = Ipv4Net::new(address.into(), u8::try_from(bits).ok()?);
+    Some((rev_nat_index, range.ok()?))
+}
+
+fn source_range_fault(source: MapError) -> DatapathError {
+    DatapathError::Map {
+        map: maps::LB4_SOURCE_RANGE,
+        source,
     }
 }
 

@@ -6,6 +6,7 @@
 mod names;
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use lab_model::node_state::{Backend, NodeState, Service, ServicePort, TrafficPolicy};
@@ -185,6 +186,7 @@ struct ServiceRules<'a> {
     port: &'a ServicePort,
     name: PortName,
     local: Vec<&'a Backend>,
+    node_address: Ipv4Addr,
     pod_cidr: Ipv4Net,
 }
 
@@ -196,6 +198,7 @@ impl<'a> ServiceRules<'a> {
             port,
             name: PortName::new(service, port),
             local: port.backends.iter().filter(here).collect(),
+            node_address: state.node.address,
             pod_cidr: state.node.pod_cidr.trunc(),
         }
     }
@@ -212,6 +215,9 @@ impl<'a> ServiceRules<'a> {
         if self.is_external() {
             self.external(ruleset);
         }
+        if self.has_firewall() {
+            self.firewall(ruleset);
+        }
         self.balance(ruleset);
         for backend in &self.port.backends {
             self.endpoint(ruleset, backend);
@@ -222,6 +228,11 @@ impl<'a> ServiceRules<'a> {
         self.port.node_port.is_some()
             || !self.service.external_ips.is_empty()
             || !self.service.load_balancer_ips.is_empty()
+    }
+
+    /// Whether LoadBalancer addresses are there for some clients alone.
+    fn has_firewall(&self) -> bool {
+        !self.service.load_balancer_ips.is_empty() && !self.service.source_ranges.is_empty()
     }
 
     fn internal_local(&self) -> bool {
@@ -241,13 +252,20 @@ impl<'a> ServiceRules<'a> {
         )
     }
 
-    /// Addresses outside the cluster, with their words for comments.
-    fn outside(&self) -> impl Iterator<Item = (std::net::Ipv4Addr, &'static str)> {
+    /// Addresses outside the cluster, with their words for comments, and the chain that
+    /// what is addressed to them is for.
+    fn outside(&self) -> impl Iterator<Item = (Ipv4Addr, &'static str, String)> {
+        let all = self.name.external_chain();
+        let some = if self.has_firewall() {
+            self.name.firewall_chain()
+        } else {
+            all.clone()
+        };
         let external = self.service.external_ips.iter();
         let load_balancer = self.service.load_balancer_ips.iter();
         external
-            .map(|ip| (*ip, " external IP"))
-            .chain(load_balancer.map(|ip| (*ip, " loadbalancer IP")))
+            .map(move |ip| (*ip, " external IP", all.clone()))
+            .chain(load_balancer.map(move |ip| (*ip, " loadbalancer IP", some.clone())))
     }
 
     /// Nothing answers: clients are told so, but for those that another node may
@@ -271,7 +289,7 @@ impl<'a> ServiceRules<'a> {
         let Some((comment, target)) = verdict(self.external_local()) else {
             return;
         };
-        for (ip, _) in self.outside() {
+        for (ip, ..) in self.outside() {
             let rule = format!("-d {ip}/32 {} -j {target}", self.matches(comment));
             ruleset.rule(Table::Filter, "KUBE-EXTERNAL-SERVICES", rule);
         }
@@ -300,8 +318,8 @@ impl<'a> ServiceRules<'a> {
             ruleset.rule(Table::Nat, &internal, rule);
         }
         let external = self.name.external_chain();
-        for (ip, kind) in self.outside() {
-            let rule = format!("-d {ip}/32 {} -j {external}", self.matches(kind));
+        for (ip, kind, chain) in self.outside() {
+            let rule = format!("-d {ip}/32 {} -j {chain}", self.matches(kind));
             ruleset.rule(Table::Nat, "KUBE-SERVICES", rule);
         }
         if let Some(node_port) = self.port.node_port {
@@ -345,6 +363,39 @@ impl<'a> ServiceRules<'a> {
         if !self.local.is_empty() {
             rule(format!("-j {}", self.name.local_chain()));
         }
+    }
+
+    /// Who may ask a LoadBalancer's address goes on; what of others is not translated
+    /// then is dropped. What comes from a node whose address may comes from the
+    /// LoadBalancer's, where the node has that itself.
+    fn firewall(&self, ruleset: &mut Ruleset) {
+        let name = &self.name.name;
+        let (chain, external) = (self.name.firewall_chain(), self.name.external_chain());
+        let comment = format!("-m comment --comment \"{name} loadbalancer IP\"");
+        let ranges = &self.service.source_ranges;
+        for range in ranges {
+            // As `iptables-save` writes what matches any source.
+            let from = match range.prefix_len() {
+                0 => String::new(),
+                _ => format!("-s {range} "),
+            };
+            ruleset.rule(Table::Nat, &chain, format!("{from}{comment} -j {external}"));
+        }
+        let may_ask = ranges.iter().any(|it| it.contains(&self.node_address));
+        for ip in &self.service.load_balancer_ips {
+            if may_ask {
+                let rule = format!("-s {ip}/32 {comment} -j {external}");
+                ruleset.rule(Table::Nat, &chain, rule);
+            }
+            let matches = self.matches(&format!(" traffic not accepted by {chain}"));
+            let rule = format!("-d {ip}/32 {matches} -j DROP");
+            ruleset.rule(Table::Filter, "KUBE-PROXY-FIREWALL", rule);
+        }
+        let rest = format!(
+            "-m comment --comment \"other traffic to {name} will be dropped by \
+             KUBE-PROXY-FIREWALL\""
+        );
+        ruleset.rule(Table::Nat, &chain, rest);
     }
 
     /// From chains to backends. The chain of all backends is there when something

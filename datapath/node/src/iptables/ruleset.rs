@@ -20,7 +20,13 @@ const CHAINS: [&str; 9] = [
 ];
 
 /// Beginnings of the names of the others, which end in a hash.
-const PREFIXES: [&str; 4] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-"];
+const PREFIXES: [&str; 5] = [
+    "KUBE-SVC-",
+    "KUBE-SVL-",
+    "KUBE-EXT-",
+    "KUBE-FW-",
+    "KUBE-SEP-",
+];
 
 /// Whether a chain of that name is ours.
 fn is_ours(chain: &str) -> bool {

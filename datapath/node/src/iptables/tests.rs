@@ -82,6 +82,8 @@ fn service(namespace: &str, name: &str, ip: [u8; 4], ports: Vec<ServicePort>) ->
         service_type: ServiceType::default(),
         cluster_ip: Some(ip.into()),
         load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        denies_source_ranges: false,
         external_ips: Vec::new(),
         ports,
         endpoints: vec![],
@@ -336,6 +338,59 @@ fn without_local_backends_the_policy_local_drops() {
         );
         assert!(rule.ends_with("-j DROP"), "{rule}");
     }
+}
+
+/// As `syncProxyRules` writes them.
+#[test]
+fn source_ranges_are_a_firewall_of_their_own() {
+    let mut service = webpod();
+    service.load_balancer_ips = vec![[192, 168, 10, 241].into()];
+    service.external_ips = vec![[203, 0, 113, 80].into()];
+    service.source_ranges = ["10.0.0.0/8", "192.168.10.0/24"]
+        .map(|it| it.parse().expect("a range"))
+        .into();
+    let rules = kube_proxy(vec![service.clone()]);
+    let external = "KUBE-EXT-CNZCPOCNCNOROALA";
+    let firewall = "KUBE-FW-CNZCPOCNCNOROALA";
+    let to = |ip: &str, kind: &str, chain: &str| {
+        format!(
+            "-d {ip}/32 -p tcp -m comment --comment \"default/webpod{kind}\" -m tcp --dport 80 -j {chain}"
+        )
+    };
+    let services = rules.of(Table::Nat, "KUBE-SERVICES");
+    assert!(
+        services.contains(&to("192.168.10.241", " loadbalancer IP", firewall)),
+        "{services:?}"
+    );
+    assert!(
+        services.contains(&to("203.0.113.80", " external IP", external)),
+        "{services:?}"
+    );
+    let comment = "-m comment --comment \"default/webpod loadbalancer IP\"";
+    let allowed = ["10.0.0.0/8", "192.168.10.0/24", "192.168.10.241/32"];
+    let mut expected: Vec<String> = allowed
+        .iter()
+        .map(|from| format!("-s {from} {comment} -j {external}"))
+        .collect();
+    expected.push(
+        "-m comment --comment \"other traffic to default/webpod will be dropped by \
+         KUBE-PROXY-FIREWALL\""
+            .to_owned(),
+    );
+    assert_eq!(rules.of(Table::Nat, firewall), expected);
+    let drop = to(
+        "192.168.10.241",
+        &format!(" traffic not accepted by {firewall}"),
+        "DROP",
+    );
+    assert_eq!(rules.of(Table::Filter, "KUBE-PROXY-FIREWALL"), [drop]);
+    assert_eq!(rules.dangling(), Vec::<String>::new());
+    service.source_ranges = vec!["0.0.0.0/0".parse().expect("a range")];
+    let rules = kube_proxy(vec![service]);
+    assert_eq!(
+        rules.of(Table::Nat, firewall)[0],
+        format!("{comment} -j {external}")
+    );
 }
 
 #[test]

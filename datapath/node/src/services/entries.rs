@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::Ipv4Net;
 use lab_datapath_common::service::{
     AffinityMatch, Backend, ReverseNat, Service, ServiceKey, SkipKey, flag,
 };
@@ -19,6 +20,8 @@ pub(crate) struct Entries {
     pub(crate) reverse_nat: BTreeMap<u16, ReverseNat>,
     pub(crate) matches: BTreeSet<AffinityMatch>,
     pub(crate) skips: BTreeSet<SkipKey>,
+    /// By service id.
+    pub(crate) source_ranges: BTreeSet<(u16, Ipv4Net)>,
 }
 
 impl Entries {
@@ -107,6 +110,9 @@ impl Entries {
             ..service
         };
         self.services.insert(key, at_front);
+        let ranges = balanced.source_ranges.iter();
+        self.source_ranges
+            .extend(ranges.map(|range| (rev_nat_index, *range)));
         let reverse = ReverseNat {
             address: key.address,
             port: key.port,

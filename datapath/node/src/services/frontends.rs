@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use lab_datapath_common::service::{flag, flag2, scope};
 use lab_datapath_common::tuple::protocol;
 use lab_model::node_state::{
@@ -75,6 +76,8 @@ pub(crate) struct LoadBalanced {
     pub(crate) affinity: u32,
     /// Addresses and ports, in the document's order.
     pub(crate) backends: Vec<(Ipv4Addr, u16)>,
+    /// Clients from outside that it is there for, or not; any, when there are none.
+    pub(crate) source_ranges: Vec<Ipv4Net>,
 }
 
 /// All of them, by frontend and [`scope`].
@@ -179,13 +182,31 @@ impl Place<'_> {
         let backends = self.port.backends.iter().filter(is_eligible);
         let affinity = self.service.session_affinity.unwrap_or_default();
         let sticky = if affinity > 0 { flag::AFFINITY } else { 0 };
+        let source_ranges = self.source_ranges(kind);
+        let (ranged, inverted) = match (source_ranges.is_empty(), self.service.denies_source_ranges)
+        {
+            (true, _) => (0, 0),
+            (false, false) => (flag::SOURCE_RANGE, 0),
+            (false, true) => (flag::SOURCE_RANGE, flag2::SOURCE_RANGE_DENY),
+        };
         LoadBalanced {
             kind,
-            flags: kind.flags() | flags | sticky,
-            flags2,
+            flags: kind.flags() | flags | sticky | ranged,
+            flags2: flags2 | inverted,
             affinity,
             backends: backends.map(|it| (it.address, it.port)).collect(),
+            source_ranges,
         }
+    }
+
+    /// Those of LoadBalancer addresses: NodePorts and external addresses of the same
+    /// service are open to all (`bpf.lbSourceRangeAllTypes: false`).
+    fn source_ranges(&self, kind: Kind) -> Vec<Ipv4Net> {
+        if kind != Kind::LoadBalancer {
+            return Vec::new();
+        }
+        let ranges = self.service.source_ranges.iter();
+        ranges.map(Ipv4Net::trunc).collect()
     }
 }
 
@@ -208,6 +229,7 @@ fn redirect(all: &mut Frontends, skips: &mut Skips, policy: &LocalRedirect) {
             flags2: flag2::LOCAL_REDIRECT,
             affinity: 0,
             backends: to.backends.iter().map(|it| (it.address, it.port)).collect(),
+            source_ranges: Vec::new(),
         };
         let before = all.insert((frontend, scope::EXT), balanced);
         // What comes from the cluster is all that socket programs see.

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use ipnet::Ipv4Net;
 use lab_datapath_common::service::{
     AffinityMatch, Backend, ReverseNat, Service, ServiceKey, SkipKey,
 };
@@ -17,9 +18,11 @@ pub(crate) enum Step {
     PutReverseNat(u16, ReverseNat),
     PutMatch(AffinityMatch),
     PutSkip(SkipKey),
+    PutSourceRange(u16, Ipv4Net),
     PutService(ServiceKey, Service),
     DropService(ServiceKey),
     DropSkip(SkipKey),
+    DropSourceRange(u16, Ipv4Net),
     DropMatch(AffinityMatch),
     DropReverseNat(u16),
     DropBackend(u32),
@@ -43,6 +46,9 @@ pub(crate) fn steps(there: &Entries, wanted: &Entries) -> Vec<Step> {
     let skips = wanted.skips.difference(&there.skips);
     steps.extend(skips.map(|it| Step::PutSkip(*it)));
 
+    let ranges = wanted.source_ranges.difference(&there.source_ranges);
+    steps.extend(ranges.map(|(id, range)| Step::PutSourceRange(*id, *range)));
+
     let mut services: Vec<_> = missing(&there.services, &wanted.services)
         .into_iter()
         .collect();
@@ -60,6 +66,8 @@ pub(crate) fn steps(there: &Entries, wanted: &Entries) -> Vec<Step> {
     gone.sort_by_key(|key| (key.slot != 0, key.scope));
     steps.extend(gone.into_iter().map(|key| Step::DropService(*key)));
 
+    let ranges = there.source_ranges.difference(&wanted.source_ranges);
+    steps.extend(ranges.map(|(id, range)| Step::DropSourceRange(*id, *range)));
     let skips = there.skips.difference(&wanted.skips);
     steps.extend(skips.map(|it| Step::DropSkip(*it)));
     let matches = there.matches.difference(&wanted.matches);

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use lab_datapath_common::service::{ServiceKey, flag2, scope};
+use ipnet::Ipv4Net;
+use lab_datapath_common::service::{ServiceKey, flag, flag2, scope};
 use lab_model::node_state::{
     Backend, LocalRedirect, NodeState, Protocol, RedirectFrontend, Service, ServicePort,
     ServiceType, TrafficPolicy,
@@ -17,6 +18,7 @@ use crate::agent::tests::document;
 
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 100);
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
+const LOAD_BALANCER: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 241);
 
 fn backend(host: u8, node: &str) -> Backend {
     Backend {
@@ -35,6 +37,8 @@ fn service(backends: Vec<Backend>) -> Service {
         service_type: ServiceType::NodePort,
         cluster_ip: Some(CLUSTER_IP),
         load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        denies_source_ranges: false,
         external_ips: Vec::new(),
         ports: vec![ServicePort {
             name: None,
@@ -120,6 +124,41 @@ fn external_traffic_policy_local_has_an_entry_for_each_side() {
 }
 
 #[test]
+fn source_ranges_are_those_of_load_balancer_addresses() {
+    let mut web = service(vec![backend(10, "k8s-ctr")]);
+    web.load_balancer_ips = vec![LOAD_BALANCER];
+    web.external_ips = vec![Ipv4Addr::new(203, 0, 113, 80)];
+    web.source_ranges = vec!["192.168.10.0/24".parse().expect("a range")];
+    let mut ids = Ids::default();
+    let ranged = entries(&state(vec![web.clone()], Vec::new()), &mut ids);
+    let checked = |entries: &Entries| -> Vec<_> {
+        let services = entries.services.iter();
+        let fronts =
+            services.filter(|(key, it)| key.slot == 0 && it.flags & flag::SOURCE_RANGE != 0);
+        fronts
+            .map(|(key, it)| {
+                (
+                    Ipv4Addr::from(key.address),
+                    it.flags2 & flag2::SOURCE_RANGE_DENY,
+                )
+            })
+            .collect()
+    };
+    assert_eq!(checked(&ranged), [(LOAD_BALANCER, 0)]);
+    let id = ids.services[&front(LOAD_BALANCER, 80)];
+    assert_eq!(ranged.source_ranges, [(id, web.source_ranges[0])].into());
+    web.denies_source_ranges = true;
+    let inverted = entries(&state(vec![web.clone()], Vec::new()), &mut ids);
+    assert_eq!(
+        checked(&inverted),
+        [(LOAD_BALANCER, flag2::SOURCE_RANGE_DENY)]
+    );
+    web.source_ranges.clear();
+    let open = entries(&state(vec![web], Vec::new()), &mut ids);
+    assert_eq!((checked(&open), open.source_ranges.len()), (vec![], 0));
+}
+
+#[test]
 fn bug_43454_a_redirect_without_backends_changes_nothing() {
     let services = vec![service(vec![backend(20, "k8s-w1")])];
     let without = frontends(&state(services.clone(), Vec::new()), &[NODE]);
@@ -178,6 +217,12 @@ fn assert_whole(entries: &Entries) {
             assert!(known, "{key:?} has no backend at slot {slot}");
         }
         assert!(entries.reverse_nat.contains_key(&service.rev_nat_index));
+        let mut ranges = entries.source_ranges.iter();
+        let has_ranges = ranges.any(|(id, _)| *id == service.rev_nat_index);
+        assert!(
+            has_ranges || service.flags & flag::SOURCE_RANGE == 0,
+            "{key:?}"
+        );
         if service.flags2 & flag2::TWO_SCOPES != 0 {
             let inner = ServiceKey {
                 scope: scope::INT,
@@ -194,8 +239,10 @@ fn carry_out(entries: &mut Entries, step: Step) {
         Step::PutReverseNat(id, it) => drop(entries.reverse_nat.insert(id, it)),
         Step::PutMatch(it) => drop(entries.matches.insert(it)),
         Step::PutSkip(it) => drop(entries.skips.insert(it)),
+        Step::PutSourceRange(id, it) => drop(entries.source_ranges.insert((id, it))),
         Step::PutService(key, it) => drop(entries.services.insert(key, it)),
         Step::DropService(key) => drop(entries.services.remove(&key)),
+        Step::DropSourceRange(id, it) => drop(entries.source_ranges.remove(&(id, it))),
         Step::DropSkip(it) => drop(entries.skips.remove(&it)),
         Step::DropMatch(it) => drop(entries.matches.remove(&it)),
         Step::DropReverseNat(id) => drop(entries.reverse_nat.remove(&id)),
@@ -206,11 +253,12 @@ fn carry_out(entries: &mut Entries, step: Step) {
 fn any_state() -> impl Strategy<Value = NodeState> {
     let backends = prop::collection::btree_set((1_u8..16, any::<bool>()), 0..6);
     let policy = prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
-    let one = (backends, policy, any::<bool>(), any::<bool>());
+    let ranges = prop::collection::btree_set(0_u8..4, 0..3);
+    let one = (backends, policy, any::<bool>(), any::<bool>(), ranges);
     let local = prop::option::of((0_u8..3, any::<bool>()));
     (prop::collection::vec(one, 0..3), local).prop_map(|(services, local)| {
         let services = services.into_iter().enumerate().map(|(number, it)| {
-            let (backends, policy, sticky, cluster) = it;
+            let (backends, policy, sticky, cluster, ranges) = it;
             let number = u8::try_from(number).expect("few");
             let place = |local| if local { "k8s-ctr" } else { "k8s-w1" };
             let backends = backends
@@ -221,6 +269,9 @@ fn any_state() -> impl Strategy<Value = NodeState> {
             service.ports[0].node_port = Some(30080 + u16::from(number));
             service.external_traffic_policy = policy;
             service.session_affinity = sticky.then_some(60);
+            service.load_balancer_ips = vec![Ipv4Addr::new(192, 168, 10, 240 + number)];
+            let range = |third: &u8| Ipv4Net::new_assert(Ipv4Addr::new(10, 0, *third, 0), 24);
+            service.source_ranges = ranges.iter().map(range).collect();
             service
         });
         let local = local.map(|(count, skip)| {

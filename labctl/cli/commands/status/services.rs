@@ -93,6 +93,8 @@ mod tests {
             service_type,
             cluster_ip: Some([10, 96, 0, 80].into()),
             load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            denies_source_ranges: false,
             external_ips: Vec::new(),
             ports,
             endpoints: Vec::new(),

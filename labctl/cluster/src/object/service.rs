@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use lab_model::node_state::{Protocol, ServiceType, TrafficPolicy};
 
 use super::Written;
@@ -23,6 +24,10 @@ pub struct ServiceSpec {
     /// The LoadBalancer addresses that it asks for: `loadBalancerIP` and the
     /// annotation `lbipam.cilium.io/ips`.
     pub requested_ips: Vec<Written<Ipv4Addr>>,
+    /// `loadBalancerSourceRanges`, without host bits.
+    pub source_ranges: Vec<Ipv4Net>,
+    /// The annotation `service.cilium.io/src-ranges-policy` is `deny`.
+    pub denies_source_ranges: bool,
     /// Its ports.
     pub ports: Vec<PortSpec>,
     /// `externalTrafficPolicy`

@@ -298,6 +298,70 @@ fn policies_affinity_and_external_addresses() {
 }
 
 #[test]
+fn source_ranges_lose_their_host_bits_and_may_be_inverted() {
+    let ranges = |annotation: &str| {
+        one(&[&format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: web, annotations: {{{annotation}}}}}, \
+             spec: {{type: LoadBalancer, ports: [{{port: 80}}], \
+             loadBalancerSourceRanges: [10.0.7.1/8, ' 192.168.10.200/32 ']}}}}\n"
+        )])
+    };
+    let service = ranges("");
+    let written: Vec<String> = service
+        .source_ranges
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(written, ["10.0.0.0/8", "192.168.10.200/32"]);
+    assert!(!service.denies_source_ranges);
+    assert!(!ranges("service.cilium.io/src-ranges-policy: allow").denies_source_ranges);
+    assert!(ranges("service.cilium.io/src-ranges-policy: deny").denies_source_ranges);
+}
+
+#[test]
+fn source_ranges_that_are_none_are_shown_where_they_are() {
+    let manifest = "apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  annotations:
+    service.cilium.io/src-ranges-policy: maybe
+spec:
+  type: NodePort
+  ports:
+  - port: 80
+  loadBalancerSourceRanges: [10.0.0.0/8, fd00::/8]
+";
+    let faults = lab_cluster::parse("lab.yaml", manifest).expect_err("there are faults");
+    assert_eq!(
+        faults.render(false),
+        "\
+error: `maybe` is no policy for source ranges
+ --> lab.yaml:6:42
+  |
+6 |     service.cilium.io/src-ranges-policy: maybe
+  |                                          ^^^^^
+  |
+  = help: write `allow` or `deny`
+
+error: `loadBalancerSourceRanges` cannot be used with the type NodePort
+  --> lab.yaml:11:3
+   |
+11 |   loadBalancerSourceRanges: [10.0.0.0/8, fd00::/8]
+   |   ^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write `type: LoadBalancer`
+
+error: `fd00::/8` is no range of IPv4 addresses like 10.240.0.0/24
+  --> lab.yaml:11:42
+   |
+11 |   loadBalancerSourceRanges: [10.0.0.0/8, fd00::/8]
+   |                                          ^^^^^^^^
+"
+    );
+}
+
+#[test]
 fn tcp_and_udp_may_share_a_node_port() {
     let both = service(
         "dns",

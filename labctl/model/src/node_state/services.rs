@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 /// A Kubernetes service, with its backends.
@@ -21,6 +22,12 @@ pub struct Service {
     pub cluster_ip: Option<Ipv4Addr>,
     /// Addresses that LB-IPAM gave it (`type: LoadBalancer`).
     pub load_balancer_ips: Vec<Ipv4Addr>,
+    /// `loadBalancerSourceRanges`: clients from outside that those addresses are there
+    /// for; everyone, when there are none.
+    pub source_ranges: Vec<Ipv4Net>,
+    /// `service.cilium.io/src-ranges-policy: deny`: they are not there for those.
+    /// kube-proxy knows no such annotation.
+    pub denies_source_ranges: bool,
     /// `spec.externalIPs`
     pub external_ips: Vec<Ipv4Addr>,
     /// Its ports, in the manifest's order.

@@ -11,3 +11,4 @@ mod reports;
 mod service_errors;
 mod services;
 mod services_in_tunnel;
+mod source_ranges;

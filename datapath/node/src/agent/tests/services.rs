@@ -37,6 +37,8 @@ fn service(protocol: Protocol, backends: Vec<Backend>) -> Service {
         service_type: ServiceType::NodePort,
         cluster_ip: Some(CLUSTER_IP),
         load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        denies_source_ranges: false,
         external_ips: vec![EXTERNAL_IP],
         ports: vec![ServicePort {
             name: None,

@@ -49,6 +49,11 @@ impl PortName {
         self.chain("KUBE-EXT-", "")
     }
 
+    /// `KUBE-FW-…`: what is addressed to a LoadBalancer that is there for some alone.
+    pub(super) fn firewall_chain(&self) -> String {
+        self.chain("KUBE-FW-", "")
+    }
+
     /// `KUBE-SEP-…`: one backend.
     pub(super) fn endpoint_chain(&self, backend: &Backend) -> String {
         let endpoint = format!("{}:{}", backend.address, backend.port);

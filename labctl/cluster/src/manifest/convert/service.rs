@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use lab_model::diagnostic::Diagnostics;
 use lab_model::document::{At, Document};
 use lab_model::node_state::{ServiceType, TrafficPolicy};
@@ -21,6 +22,10 @@ const HOST_NAME: &str = "it is a host name: lower case letters, digits, `-` and 
 /// Annotations with the LoadBalancer addresses asked for, separated by commas:
 /// Cilium's, and its former name.
 const REQUESTED_IPS: [&str; 2] = ["lbipam.cilium.io/ips", "io.cilium/lb-ipam-ips"];
+
+/// Annotation that says whether source ranges are those of clients that the service is
+/// there for (`allow`), or those of others (`deny`).
+const SOURCE_RANGES_POLICY: &str = "service.cilium.io/src-ranges-policy";
 
 /// A Service.
 pub(in crate::manifest) fn service(document: &Document) -> Result<Object, Diagnostics> {
@@ -78,6 +83,8 @@ fn spec(
         selector: labels(given.selector.as_ref(), &at.key("selector"), faults),
         external_ips: given.external_ips.clone().unwrap_or_default(),
         requested_ips: requested_ips(service, at, metadata_at, faults),
+        source_ranges: source_ranges(given, service_type, at, faults),
+        denies_source_ranges: denies_source_ranges(service, metadata_at, faults),
         ports: ports(given, service_type, headless, at, faults),
         external_traffic_policy: policy(given.external_traffic_policy),
         internal_traffic_policy: policy(given.internal_traffic_policy),
@@ -206,6 +213,58 @@ fn requested_ips(
         }
     }
     requested
+}
+
+/// As `ValidateService` reads them: white space around a range is nothing, and host bits
+/// are cut off.
+fn source_ranges(
+    spec: &kubernetes::ServiceSpec,
+    service_type: ServiceType,
+    at: &At<'_>,
+    faults: &mut Diagnostics,
+) -> Vec<Ipv4Net> {
+    let Some(given) = &spec.load_balancer_source_ranges else {
+        return Vec::new();
+    };
+    let at = at.key("loadBalancerSourceRanges");
+    if service_type != ServiceType::LoadBalancer && !given.is_empty() {
+        let message = format!(
+            "`loadBalancerSourceRanges` cannot be used with the type {}",
+            service_type.as_str()
+        );
+        let fault = at.key_fault(message);
+        faults.push(fault.with_help("write `type: LoadBalancer`"));
+    }
+    let mut ranges = Vec::with_capacity(given.len());
+    for (index, text) in given.iter().enumerate() {
+        match text.trim().parse::<Ipv4Net>() {
+            Ok(range) => ranges.push(range.trunc()),
+            Err(_) => {
+                let message = format!("`{text}` is no range of IPv4 addresses like 10.240.0.0/24");
+                faults.push(at.index(index).fault(message));
+            }
+        }
+    }
+    ranges
+}
+
+fn denies_source_ranges(
+    service: &kubernetes::Service,
+    metadata_at: &At<'_>,
+    faults: &mut Diagnostics,
+) -> bool {
+    let annotations = service.metadata.annotations.as_ref();
+    let policy = annotations.and_then(|annotations| annotations.get(SOURCE_RANGES_POLICY));
+    match policy.map(String::as_str) {
+        None | Some("allow") => false,
+        Some("deny") => true,
+        Some(other) => {
+            let at = metadata_at.key("annotations").key(SOURCE_RANGES_POLICY);
+            let message = format!("`{other}` is no policy for source ranges");
+            faults.push(at.fault(message).with_help("write `allow` or `deny`"));
+            false
+        }
+    }
 }
 
 const fn policy(given: Option<kubernetes::TrafficPolicy>) -> TrafficPolicy {

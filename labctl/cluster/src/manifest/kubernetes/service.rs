@@ -35,6 +35,8 @@ pub(in crate::manifest) struct ServiceSpec {
     #[serde(default, rename = "loadBalancerIP")]
     pub(in crate::manifest) load_balancer_ip: Option<Ipv4Addr>,
     #[serde(default)]
+    pub(in crate::manifest) load_balancer_source_ranges: Option<Vec<String>>,
+    #[serde(default)]
     pub(in crate::manifest) ports: Option<Vec<ServicePort>>,
     #[serde(default)]
     pub(in crate::manifest) external_traffic_policy: Option<TrafficPolicy>,
@@ -53,7 +55,6 @@ fn service_spec_fields(schema: &mut Schema) {
         "allocateLoadBalancerNodePorts",
         "healthCheckNodePort",
         "loadBalancerClass",
-        "loadBalancerSourceRanges",
         "topologyKeys",
         "trafficDistribution",
     ];

@@ -201,14 +201,21 @@ pub fn from_netdev<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 /// Why it must be dropped.
 #[inline(always)]
 pub fn from_netdev_to_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
-    let Some(ip) = Ipv4::of_frame(k) else {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
         return Ok(Action::Continue);
     };
     let settings = k.settings();
-    match undo_masquerade(k, &settings, ip)? {
-        Action::Continue if tunnel::came_out(k, &settings) => Ok(Action::ToHost {
-            ifindex: settings.host_ifindex,
-        }),
+    let ends = (ip.source, ip.destination);
+    match undo_masquerade(k, &settings, &mut ip)? {
+        Action::Continue if tunnel::came_out(k, &settings) => {
+            // What has another destination by now is reported where it goes to.
+            if ip.destination == ends.1 {
+                tunnel::reaches_host(k, &settings, ends);
+            }
+            Ok(Action::ToHost {
+                ifindex: settings.host_ifindex,
+            })
+        }
         action => Ok(action),
     }
 }
@@ -217,23 +224,23 @@ pub fn from_netdev_to_node<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
 fn undo_masquerade<K: Kernel>(
     k: &mut K,
     settings: &Settings,
-    mut ip: Ipv4,
+    ip: &mut Ipv4,
 ) -> Result<Action, DropReason> {
-    let transport = Transport::read(k, &ip, settings)?;
-    match unmasquerade(k, &mut ip, &transport)? {
+    let transport = Transport::read(k, ip, settings)?;
+    match unmasquerade(k, ip, &transport)? {
         Outcome::NotOurs => Ok(Action::Continue),
-        Outcome::Error => match short_way_to_pod(k, settings, &ip) {
+        Outcome::Error => match short_way_to_pod(k, settings, ip) {
             Some(endpoint) => {
-                reaches_pod(k, settings, &ip, Tracked::RELATED, endpoint.ifindex);
-                deliver(k, &mut ip, &endpoint)
+                reaches_pod(k, settings, ip, Tracked::RELATED, endpoint.ifindex);
+                deliver(k, ip, &endpoint)
             }
             None => Ok(Action::Continue),
         },
-        Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, settings, &ip) {
+        Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, settings, ip) {
             Some(endpoint) => {
                 let tracked = conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
-                reaches_pod(k, settings, &ip, tracked, endpoint.ifindex);
-                deliver(k, &mut ip, &endpoint)
+                reaches_pod(k, settings, ip, tracked, endpoint.ifindex);
+                deliver(k, ip, &endpoint)
             }
             None => {
                 // A pod behind the stack: `cil_to_container` tracks the packet. No
@@ -243,7 +250,7 @@ fn undo_masquerade<K: Kernel>(
                 } else {
                     conntrack::masqueraded_reply(k, &tuple, tcp_flags)?;
                 }
-                packet::back_outside(k, settings, &mut ip)
+                packet::back_outside(k, settings, ip)
             }
         },
     }

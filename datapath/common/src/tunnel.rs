@@ -190,18 +190,24 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
         }
         _ => {
             if endpoint.is_none() {
-                let to = Point::ToHost;
-                trace::passes(k, &settings, to, ends, Tracked::UNKNOWN, k.ifindex());
                 // It may answer a client whose request left with this node's address.
                 if settings.has(settings::flag::SERVICES) {
                     return Ok(Action::Call(Stage::Unmasquerade));
                 }
+                reaches_host(k, &settings, ends);
             }
             Ok(Action::ToHost {
                 ifindex: settings.host_ifindex,
             })
         }
     }
+}
+
+/// Reports a packet out of the tunnel as the node's own.
+#[inline(always)]
+pub(crate) fn reaches_host<K: Kernel>(k: &K, settings: &Settings, ends: (Address, Address)) {
+    let (to, from) = (Point::ToHost, k.ifindex());
+    trace::passes(k, settings, to, ends, Tracked::UNKNOWN, from);
 }
 
 /// A packet goes into the tunnel. Its outer packet keeps the mark, by which

@@ -4,6 +4,7 @@ use lab_datapath_common::endpoint::identity;
 use lab_datapath_common::hooks::Action;
 use lab_datapath_common::kernel::Route;
 use lab_datapath_common::settings::{Device, flag};
+use lab_datapath_common::trace::Point;
 use lab_datapath_common::tunnel::{MARK_OVERLAY, TunnelKey};
 use lab_datapath_common::{Direction, DropReason};
 
@@ -97,6 +98,37 @@ fn a_request_goes_through_the_tunnel_under_the_nodes_address_and_the_answer_come
     assert_same(&skb.frame, &one_hop(answer((ROUTER, 50_000))));
     let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
     assert_same(&leaves(&node, skb), &one_hop(expected));
+}
+
+/// Straight and by the stack: what answers a client is reported where it leaves, and what
+/// is the node's own is the node's.
+#[test]
+fn an_answer_to_a_client_is_not_reported_as_the_hosts() {
+    for routing in [0, flag::HOST_LEGACY_ROUTING] {
+        let mut node = tunnelling();
+        node.set(flag::FLOWS | routing);
+        let points = |node: &Node| -> Vec<u8> {
+            let events = node.events.borrow_mut().split_off(0);
+            events.iter().map(|event| event.detail).collect()
+        };
+        let (_, skb) = arrives(&node, &request(SYN));
+        into_tunnel(&node, skb);
+        points(&node);
+        let (_, skb) = comes_out(&node, &answer((CILIUM_HOST, 50_000)));
+        assert_eq!(points(&node), [Point::FromOverlay as u8]);
+        leaves(&node, skb);
+        assert_eq!(points(&node), [Point::ToNetwork as u8]);
+
+        let own = tcp((CILIUM_HOST, 60_000), (REMOTE_POD, 8080), SYN);
+        into_tunnel(&node, Skb::new(own.frame(), HOST));
+        points(&node);
+        for to in [60_000, 60_001] {
+            let (action, _) = comes_out(&node, &answer((CILIUM_HOST, to)));
+            assert_eq!(action, TO_HOST);
+            let host = [Point::FromOverlay as u8, Point::ToHost as u8];
+            assert_eq!(points(&node), host);
+        }
+    }
 }
 
 #[test]

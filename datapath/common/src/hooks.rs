@@ -73,6 +73,8 @@ pub enum Stage {
     ToOtherNode = 7,
     /// [`overlay::into_tunnel`]: goes into the tunnel, and no pod of this node sent it.
     IntoTunnel = 8,
+    /// [`packet::error_to_pod`]: an ICMP error to a pod of this node.
+    ErrorToPod = 9,
 }
 
 /// A pod sent the packet.
@@ -113,6 +115,9 @@ pub fn from_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
             trace::passes(k, &settings, Point::ToStack, ends, tracked, 0);
             return Ok(Action::Continue);
         }
+        if packet::may_quote_service(&settings, &transport) {
+            return Ok(Action::Call(Stage::ErrorToPod));
+        }
         if let Some(tuple) = &tuple {
             tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
             packet::answer(k, &settings, &mut ip, &transport, tuple, tracked)?;
@@ -146,6 +151,9 @@ pub fn to_container<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     };
     let settings = k.settings();
     let transport = Transport::read(k, &ip, &settings)?;
+    if packet::may_quote_service(&settings, &transport) {
+        return Ok(Action::Call(Stage::ErrorToPod));
+    }
     let mut tracked = untracked(&transport);
     if let Some(tuple) = &transport.tuple(&ip) {
         tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;
@@ -230,10 +238,7 @@ fn undo_masquerade<K: Kernel>(
     match unmasquerade(k, ip, &transport)? {
         Outcome::NotOurs => Ok(Action::Continue),
         Outcome::Error => match short_way_to_pod(k, settings, ip) {
-            Some(endpoint) => {
-                reaches_pod(k, settings, ip, Tracked::RELATED, endpoint.ifindex);
-                deliver(k, ip, &endpoint)
-            }
+            Some(_) => Ok(Action::Call(Stage::ErrorToPod)),
             None => Ok(Action::Continue),
         },
         Outcome::Reply { tuple, tcp_flags } => match short_way_to_pod(k, settings, ip) {
@@ -374,6 +379,9 @@ fn straight_to_pod<K: Kernel>(
         return Ok(Action::Continue);
     };
     let transport = Transport::read(k, ip, settings)?;
+    if packet::may_quote_service(settings, &transport) {
+        return Ok(Action::Call(Stage::ErrorToPod));
+    }
     let mut tracked = untracked(&transport);
     if let Some(tuple) = &transport.tuple(ip) {
         tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;

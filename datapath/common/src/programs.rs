@@ -47,11 +47,15 @@ pub const MASQUERADE: &str = "tail_handle_snat_fwd_ipv4";
 /// [`Stage::ToOtherNode`](crate::hooks::Stage): on to a service's backend on another node.
 pub const TO_OTHER_NODE: &str = "tail_nodeport_to_other_node";
 
+/// [`Stage::ErrorToPod`](crate::hooks::Stage): an ICMP error to a pod of this node.
+pub const ERROR_TO_POD: &str = "tail_service_icmp_error_to_pod";
+
 /// [`Stage::IntoTunnel`](crate::hooks::Stage): into the tunnel, and not from a pod of this node.
 pub const INTO_TUNNEL: &str = "tail_nodeport_nat_egress_ipv4";
 
 /// Every program of the datapath object that others call, and that is attached nowhere.
-pub const CALLED: [&str; 7] = [
+pub const CALLED: [&str; 8] = [
+    ERROR_TO_POD,
     TO_OTHER_NODE,
     INTO_TUNNEL,
     SERVICE_FROM_OUTSIDE,
@@ -62,7 +66,7 @@ pub const CALLED: [&str; 7] = [
 ];
 
 /// What is behind each index of `cilium_calls` ([`Stage`](crate::hooks::Stage)).
-pub const CALLS: [&str; 9] = [
+pub const CALLS: [&str; 10] = [
     SERVICE_FROM_OUTSIDE,
     SERVICE_FROM_POD,
     FROM_NETDEV,
@@ -72,6 +76,7 @@ pub const CALLS: [&str; 9] = [
     MASQUERADE,
     TO_OTHER_NODE,
     INTO_TUNNEL,
+    ERROR_TO_POD,
 ];
 
 /// Object `sock`: programs on the node's cgroup, and so on every socket of the node

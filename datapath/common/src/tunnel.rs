@@ -180,6 +180,9 @@ pub fn from_overlay<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
     match endpoint {
         Some(endpoint) if takes_short_way(k, &settings, &ip) => {
             let transport = Transport::read(k, &ip, &settings)?;
+            if packet::may_quote_service(&settings, &transport) {
+                return Ok(Action::Call(Stage::ErrorToPod));
+            }
             let mut tracked = untracked(&transport);
             if let Some(tuple) = &transport.tuple(&ip) {
                 tracked = conntrack::to_endpoint(k, tuple, transport.tcp_flags)?;

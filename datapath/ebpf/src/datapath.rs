@@ -132,6 +132,14 @@ fn tail_nodeport_to_other_node(context: TcContext) -> i32 {
     skb.finish(outcome, METRIC_INGRESS)
 }
 
+/// Called where packets go on into a pod.
+#[classifier]
+fn tail_service_icmp_error_to_pod(context: TcContext) -> i32 {
+    let mut skb = Skb::new(context);
+    let outcome = packet::error_to_pod(&mut skb);
+    skb.finish(outcome, METRIC_INGRESS)
+}
+
 /// Called by `cil_to_overlay`.
 #[classifier]
 fn tail_nodeport_nat_egress_ipv4(context: TcContext) -> i32 {

@@ -102,3 +102,9 @@ fn tail_nodeport_to_other_node(_: TcContext) -> i32 {
 fn tail_nodeport_nat_egress_ipv4(_: TcContext) -> i32 {
     CONTINUE
 }
+
+/// Likewise.
+#[classifier]
+fn tail_service_icmp_error_to_pod(_: TcContext) -> i32 {
+    CONTINUE
+}

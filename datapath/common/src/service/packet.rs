@@ -16,7 +16,7 @@ use crate::address::{Address, Port};
 use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::endpoint;
-use crate::hooks::{Action, Stage, is_host, segment_length, takes_short_way};
+use crate::hooks::{Action, Stage, deliver, is_host, reaches_pod, segment_length, takes_short_way};
 use crate::ipv4::{Fragment, Ipv4};
 use crate::kernel::Kernel;
 use crate::nat::icmp_error;
@@ -442,6 +442,35 @@ pub fn answer<K: Kernel>(
         Some(rev_nat_index) => as_service(k, ip, transport, rev_nat_index),
         None => Ok(()),
     }
+}
+
+/// Whether a packet to a pod of this node is for [`error_to_pod`].
+#[inline(always)]
+pub(crate) fn may_quote_service(settings: &Settings, transport: &Transport) -> bool {
+    settings.has(settings::flag::SERVICES) && matches!(transport.kind, Kind::IcmpError)
+}
+
+/// An ICMP error to a pod of this node: if it is about what the pod sent to a service past its
+/// sockets, it quotes that, and not what it became. Then on into the pod, where the stack does
+/// not take it there already.
+///
+/// # Errors
+/// Why it must be dropped.
+#[inline(always)]
+pub fn error_to_pod<K: Kernel>(k: &mut K) -> Result<Action, DropReason> {
+    let Some(mut ip) = Ipv4::of_frame(k) else {
+        return Ok(Action::Continue);
+    };
+    let Some(endpoint) = k.endpoint(ip.destination) else {
+        return Ok(Action::Continue);
+    };
+    icmp_error::undo_service(k, &mut ip, Direction::Out)?;
+    let settings = k.settings();
+    reaches_pod(k, &settings, &ip, Tracked::RELATED, endpoint.ifindex);
+    if k.ifindex() == endpoint.ifindex {
+        return Ok(Action::Continue);
+    }
+    deliver(k, &mut ip, &endpoint)
 }
 
 #[inline(always)]

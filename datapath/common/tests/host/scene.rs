@@ -251,6 +251,7 @@ fn follow<'n>(
             Ok(Action::Call(Stage::Masquerade)) => hooks::to_netdev_past_services(host),
             Ok(Action::Call(Stage::ToOtherNode)) => packet::to_other_node(host),
             Ok(Action::Call(Stage::IntoTunnel)) => overlay::into_tunnel(host),
+            Ok(Action::Call(Stage::ErrorToPod)) => packet::error_to_pod(host),
             Ok(Action::Call(Stage::Unmasquerade)) => hooks::from_netdev_to_node(host),
             done => return done,
         };

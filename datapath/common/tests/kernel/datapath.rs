@@ -231,8 +231,17 @@ impl Datapath {
 
     /// Puts a pod of this node behind an address.
     pub(crate) fn endpoint(&mut self, address: Ipv4Addr, flags: u32) {
+        self.endpoint_behind(LXC_IFINDEX, address, flags);
+    }
+
+    /// As [`Datapath::endpoint`], behind the interface that programs run at.
+    pub(crate) fn endpoint_here(&mut self, address: Ipv4Addr) {
+        self.endpoint_behind(LOOPBACK, address, 0);
+    }
+
+    fn endpoint_behind(&mut self, ifindex: u32, address: Ipv4Addr, flags: u32) {
         let endpoint = Endpoint {
-            ifindex: LXC_IFINDEX,
+            ifindex,
             flags,
             mac: POD_MAC,
             node_mac: LXC_MAC,

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use lab_datapath_common::programs::{FROM_NETDEV, TO_NETDEV};
+use lab_datapath_common::programs::{FROM_CONTAINER, FROM_NETDEV, TO_CONTAINER, TO_NETDEV};
 use lab_datapath_common::protocol;
 use lab_datapath_common::settings::flag::{HOST_LEGACY_ROUTING, SERVICES};
 
@@ -10,7 +10,7 @@ use crate::datapath::{
     Datapath, LXC_MAC, NODE, Outcome, POD, POD_MAC, REMOTE_NODE, REMOTE_POD, WORLD,
 };
 use crate::frame::{ACK, Packet, fragmentation_needed, tcp, udp};
-use crate::services::{Frontend, NODE_PORT};
+use crate::services::{CLUSTER_IP, Frontend, NODE_PORT};
 
 const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 168, 10, 200), 50_000);
 const AT_NODE: SocketAddrV4 = SocketAddrV4::new(NODE, 30_080);
@@ -18,6 +18,9 @@ const HERE: SocketAddrV4 = SocketAddrV4::new(POD, 8080);
 const ELSEWHERE: SocketAddrV4 = SocketAddrV4::new(REMOTE_POD, 8080);
 /// The client as another node's backend knows it.
 const FROM_NODE: SocketAddrV4 = SocketAddrV4::new(NODE, CLIENT.port());
+
+const FOR_CLUSTER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 80), 80);
+const POD_AS_CLIENT: SocketAddrV4 = SocketAddrV4::new(POD, 40_000);
 
 type Make = fn(SocketAddrV4, SocketAddrV4) -> Packet;
 
@@ -124,4 +127,54 @@ fn an_error_from_the_clients_side_is_told_another_nodes_backend() {
         let expected = error(NODE, ELSEWHERE, &packet(ELSEWHERE, FROM_NODE), length);
         passes(datapath, TO_NETDEV, &within, &expected);
     });
+}
+
+/// What the pod sent past its sockets: a raw socket's packet, say. Errors come from the way,
+/// or from the backend itself, straight or through the stack.
+#[test]
+fn an_error_about_what_a_pod_sent_past_its_sockets_names_the_service() {
+    for (protocol, packet, lengths) in QUOTED {
+        let mut datapath = Datapath::with(|settings| {
+            settings.flags = settings.flags & !HOST_LEGACY_ROUTING | SERVICES;
+        });
+        let frontend = Frontend::new(1, protocol, FOR_CLUSTER);
+        datapath.service(&frontend, CLUSTER_IP, &[ELSEWHERE]);
+        let (asked, sent) = (
+            packet(POD_AS_CLIENT, FOR_CLUSTER),
+            packet(POD_AS_CLIENT, ELSEWHERE),
+        );
+        passes(&mut datapath, FROM_CONTAINER, &asked, &sent);
+        for length in lengths {
+            for (from, as_seen) in [(REMOTE_NODE, REMOTE_NODE), (REMOTE_POD, *FOR_CLUSTER.ip())] {
+                let arrives = error(from, POD_AS_CLIENT, &sent, *length);
+                let expected = error(as_seen, POD_AS_CLIENT, &asked, *length);
+                datapath.endpoint(POD, 0);
+                assert_eq!(
+                    datapath.run(FROM_NETDEV, &arrives.frame()),
+                    Outcome::Redirected(expected.clone().forwarded().framed(POD_MAC, LXC_MAC))
+                );
+                datapath.endpoint_here(POD);
+                passes(&mut datapath, TO_CONTAINER, &arrives, &expected);
+                // The stack's own, or once more on the same way.
+                passes(&mut datapath, TO_CONTAINER, &expected, &expected);
+            }
+        }
+    }
+}
+
+/// Whose socket was translated asked for the backend, as far as any packet says.
+#[test]
+fn an_error_about_a_backend_that_was_asked_for_itself_stays_as_it_is() {
+    let mut datapath = Datapath::with(|settings| {
+        settings.flags = settings.flags & !HOST_LEGACY_ROUTING | SERVICES;
+    });
+    let frontend = Frontend::new(1, protocol::TCP, FOR_CLUSTER);
+    datapath.service(&frontend, CLUSTER_IP, &[ELSEWHERE]);
+    let sent = tcp(POD_AS_CLIENT, ELSEWHERE, ACK, b"data");
+    passes(&mut datapath, FROM_CONTAINER, &sent, &sent);
+    let error = error(REMOTE_POD, POD_AS_CLIENT, &sent, 24);
+    assert_eq!(
+        datapath.run(FROM_NETDEV, &error.frame()),
+        Outcome::Redirected(error.clone().forwarded().framed(POD_MAC, LXC_MAC))
+    );
 }

@@ -297,6 +297,7 @@ impl Agent {
                 datapath.attach(hook, interface, index)?;
             }
         }
+        datapath.forget_earlier_calls()?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! of the links in place.
 
 mod attach;
+mod calls;
 mod clsact;
 mod contents;
 mod removal;
@@ -17,7 +18,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapError, MapInfo, ProgramArray};
+use aya::maps::{MapError, MapInfo};
 use aya::pin::PinError;
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError};
@@ -109,12 +110,17 @@ pub enum DatapathError {
 /// and 65 536, which a lab's nodes, on one kernel, would all reserve.
 const SOCKETS: u32 = 16_384;
 
+/// Programs that others call.
+const CALLS: u32 = programs::CALLS.len() as u32;
+
 /// Sizes of the maps whose size can be chosen, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
     nat: u32,
     pub(crate) ct_tcp: u32,
     pub(crate) ct_any: u32,
+    /// Programs that others call, at least.
+    pub(crate) calls: u32,
 }
 
 impl Sizes {
@@ -124,6 +130,7 @@ impl Sizes {
             nat,
             ct_tcp,
             ct_any,
+            calls: CALLS,
         }
     }
 
@@ -132,6 +139,7 @@ impl Sizes {
             maps::SNAT_V4_EXTERNAL => Some(self.nat),
             maps::CT4_GLOBAL => Some(self.ct_tcp),
             maps::CT_ANY4_GLOBAL => Some(self.ct_any),
+            maps::CALLS => Some(self.calls),
             maps::LB4_REVERSE_SK | maps::LB4_AFFINITY => Some(SOCKETS),
             _ => None,
         }
@@ -192,7 +200,7 @@ impl Datapath {
         for program in hooks.map(Hook::program).chain(programs::CALLED) {
             verified.provide(program, classifier(&mut ebpf, program)?)?;
         }
-        fill_calls(&mut ebpf)?;
+        calls::fill(&mut ebpf)?;
         let tables = Tables::take(&mut ebpf, sizes)?;
         let services = ServiceTables::take(&mut ebpf)?;
         let attachments = match mode {
@@ -285,24 +293,6 @@ fn load_object(object: &[u8], folder: &Path, sizes: Sizes) -> Result<Ebpf, Datap
     Ok(loader.load(object)?)
 }
 
-/// Puts the programs where others call them. Those of an earlier agent, which share the array,
-/// go on to the new ones from here.
-fn fill_calls(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
-    let fault = |source| DatapathError::Map {
-        map: maps::CALLS,
-        source,
-    };
-    let map = ebpf.take_map(maps::CALLS);
-    let map = map.ok_or(DatapathError::Missing(maps::CALLS))?;
-    let mut calls = ProgramArray::try_from(map).map_err(fault)?;
-    for (index, program) in (0..).zip(programs::CALLS) {
-        let loaded = classifier(ebpf, program)?.fd();
-        let loaded = loaded.map_err(|source| DatapathError::Program { program, source })?;
-        calls.set(index, loaded, 0).map_err(fault)?;
-    }
-    Ok(())
-}
-
 impl Verifiable for SchedClassifier {
     fn take_over(&mut self, pin: &Path) -> Result<(), ProgramError> {
         *self = Self::from_pin(pin)?;
@@ -337,12 +327,15 @@ fn remove_unless_fit(path: &Path, name: &'static str, sizes: Sizes) -> Result<()
         MapInfo::from_pin(path).map_err(|source| DatapathError::Map { map: name, source })?;
     let layout = layout(name)
         .is_none_or(|(key, value)| (info.key_size(), info.value_size()) == (key, value));
+    if name == maps::CALLS {
+        if info.max_entries() < sizes.calls {
+            calls::set_aside(path, info.id())?;
+        }
+        return Ok(());
+    }
     let size = sizes
         .of_map(name)
         .is_none_or(|entries| info.max_entries() == entries);
-    // An earlier agent's may have fewer places than there are programs now.
-    let size =
-        size && (name != maps::CALLS || info.max_entries() as usize >= programs::CALLS.len());
     if layout && size {
         return Ok(());
     }

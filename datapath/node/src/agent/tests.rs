@@ -1,6 +1,7 @@
 //! The agent on real nodes: a thread with network, mount and UTS namespaces and a
 //! cgroup of its own is a node as labctl makes it, and its children are pods.
 
+mod calls;
 mod clsact;
 mod flows;
 mod l2;

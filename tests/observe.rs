@@ -275,27 +275,69 @@ Jul 30 14:57:36.752: 10.96.0.10:53 (world) <> default/curl-pod (ID:5580) post-xl
         assert_eq!(all_masked(&seen), expected, "{seen}");
     }
 
+    /// What a command that follows prints of pings to the router, once it `is_it`.
+    fn followed(lab: &Lab, words: &[&str], is_it: fn(&str) -> bool) -> String {
+        let (_follower, lines) = Running::start(lab, words);
+        let (sender, seen) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in std::io::BufRead::lines(lines) {
+                let is_over = line.is_err();
+                if sender.send(line).is_err() || is_over {
+                    return;
+                }
+            }
+        });
+        // The follower may start after a ping: one at a time, until one is seen.
+        let start = Instant::now();
+        loop {
+            exec(lab, "curl-pod", &["ping", "-c", "1", "192.168.10.200"]);
+            while let Ok(line) = seen.recv_timeout(Duration::from_millis(100)) {
+                let line = line.expect("a line");
+                if is_it(&line) {
+                    return line;
+                }
+            }
+            assert!(start.elapsed() < DEADLINE, "nothing was followed");
+        }
+    }
+
+    #[test]
+    fn the_monitor_prints_packets_in_the_originals_lines() {
+        let lab = Lab::study();
+        lab.up();
+        let pod = exec(&lab, "curl-pod", &["hostname", "-i"]);
+        let pod = pod.trim();
+        let monitor = ["exec", "k8s-ctr", "--", "cilium-dbg", "monitor", "-n"];
+        let line = followed(&lab, &monitor, |line| line.ends_with("EchoRequest"));
+        let (before, between) = line.rsplit_once(": ").expect("a connection");
+        assert_eq!(between, "192.168.10.100 -> 192.168.10.200 EchoRequest");
+        let (point, rest) = before.split_once(" , identity ").expect("identities");
+        assert_eq!(point, "-> network flow 0x0");
+        let (identities, rest) = rest.split_once(' ').expect("a state");
+        assert!(identities.ends_with("->2"), "{line}");
+        let expected = [" state new ", " state established "]
+            .map(|state| format!("{}ifindex eth1 orig-ip {pod}", &state[1..]));
+        assert!(expected.contains(&rest.to_owned()), "{line}");
+        let one_type = [
+            "exec",
+            "k8s-ctr",
+            "--",
+            "cilium-dbg",
+            "monitor",
+            "--type",
+            "trace",
+        ];
+        let line = followed(&lab, &one_type, |line| line.ends_with("EchoReply"));
+        assert!(line.starts_with("-> endpoint "), "{line}");
+        assert!(line.contains(" , identity world->"), "{line}");
+    }
+
     #[test]
     fn flows_are_followed_saved_and_read_again() {
         let lab = Lab::study();
         lab.up();
         let follow = ["observe", "-f", "--protocol", "icmp", "-o", "json"];
-        let (_follower, mut lines) = Running::start(&lab, &follow);
-        // The follower may start after a ping: one at a time, until one is seen.
-        let (sender, seen) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = lines.read_line(&mut line);
-            sender.send(read.map(|_| line))
-        });
-        let start = Instant::now();
-        let line = loop {
-            exec(&lab, "curl-pod", &["ping", "-c", "1", "192.168.10.200"]);
-            match seen.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) => break line.expect("a line"),
-                Err(_) => assert!(start.elapsed() < DEADLINE, "nothing was followed"),
-            }
-        };
+        let line = followed(&lab, &follow, |_| true);
         let record: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(record["flow"]["l4"]["ICMPv4"]["type"], 8, "{line}");
         let source = &record["flow"]["source"];

@@ -5,6 +5,7 @@
 mod columns;
 mod flows;
 mod identities;
+mod monitor;
 mod services;
 mod tables;
 
@@ -13,6 +14,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::api::{Client, ClientError};
+pub use monitor::Monitor;
 
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum CiliumDbgError {
     /// The agent answers that nothing was applied.
     #[error("read the node's state: nothing was applied to this node yet")]
     NothingApplied,
+    /// The output cannot be written.
+    #[error("write events: {0}")]
+    Write(#[source] std::io::Error),
     /// There is no endpoint or identity of that number.
     #[error("find {what} {id} on this node; `cilium-dbg {what} list` has those that there are")]
     Unknown {
@@ -75,6 +80,8 @@ enum Command {
         #[command(subcommand)]
         command: Identity,
     },
+    /// Display BPF program events
+    Monitor(monitor::Arguments),
     /// Cilium configuration options
     Config {
         #[command(subcommand)]
@@ -175,9 +182,16 @@ enum Config {
     View,
 }
 
+/// What a command answers.
+pub enum Answer {
+    /// What to print, with its line breaks.
+    Text(String),
+    /// What to print as it comes.
+    Monitor(Monitor),
+}
+
 /// Runs the command `args` (without the program's name, which is `called`) on
-/// the connection that `connect` makes, and returns what to print, with its line
-/// breaks. Help is output as well.
+/// the connection that `connect` makes, and returns what to print. Help is output as well.
 ///
 /// # Errors
 /// [`CiliumDbgError::Usage`] for a wrong command line, else what the agent said.
@@ -185,18 +199,21 @@ pub fn run(
     called: &str,
     args: impl IntoIterator<Item = OsString>,
     connect: impl FnOnce() -> Result<Client, ClientError>,
-) -> Result<String, CiliumDbgError> {
+) -> Result<Answer, CiliumDbgError> {
     let command = Arguments::command().bin_name(called.to_owned());
     let argv = std::iter::once(OsString::from(called)).chain(args);
     let matches = match command.try_get_matches_from(argv) {
         Ok(matches) => matches,
         // Help, which is asked for, comes as an error too.
-        Err(error) if !error.use_stderr() => return Ok(error.render().to_string()),
+        Err(error) if !error.use_stderr() => return Ok(Answer::Text(error.render().to_string())),
         Err(error) => return Err(usage(&error)),
     };
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     let mut client = connect()?;
-    match arguments.command {
+    let text = match arguments.command {
+        Command::Monitor(arguments) => {
+            return Ok(Answer::Monitor(Monitor::new(arguments, client)));
+        }
         Command::Status { brief: true, .. } => {
             client.status()?;
             Ok("OK\n".to_owned())
@@ -256,7 +273,8 @@ pub fn run(
             Ok(tables::configuration(state))
         }
         Command::Bpf { map } => bpf(map, &mut client),
-    }
+    };
+    text.map(Answer::Text)
 }
 
 fn usage(error: &clap::Error) -> CiliumDbgError {

@@ -422,9 +422,13 @@ fn settings_print_as_the_originals() {
 
 #[test]
 fn help_is_output_and_a_wrong_command_is_not() {
-    let ask = |args: &[&str]| {
+    let ask = |args: &[&str]| -> Result<String, CiliumDbgError> {
         let connect = || Client::connect(Path::new("/nonexistent/agent.sock"));
-        run("cilium", args.iter().map(OsString::from), connect)
+        let answer = run("cilium", args.iter().map(OsString::from), connect)?;
+        match answer {
+            Answer::Text(text) => Ok(text),
+            Answer::Monitor(_) => panic!("nobody asked for events"),
+        }
     };
     let help = ask(&["bpf", "--help"]).expect("asked for");
     assert!(

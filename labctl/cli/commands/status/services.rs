@@ -66,11 +66,17 @@ fn external_ip(service: &Service) -> String {
     all.join(",")
 }
 
+/// A headless service without ports has addresses alone.
 fn endpoints(service: &Service) -> String {
-    let backends = service.ports.iter().flat_map(|port| &port.backends);
-    let all: Vec<String> = backends
-        .map(|backend| format!("{}:{}", backend.address, backend.port))
-        .collect();
+    let all: Vec<String> = if service.ports.is_empty() {
+        let endpoints = service.endpoints.iter();
+        endpoints.map(|it| it.address.to_string()).collect()
+    } else {
+        let backends = service.ports.iter().flat_map(|port| &port.backends);
+        backends
+            .map(|backend| format!("{}:{}", backend.address, backend.port))
+            .collect()
+    };
     match all.get(SHOWN..) {
         Some(more) if !more.is_empty() => {
             format!("{} + {} more...", all[..SHOWN].join(","), more.len())
@@ -81,7 +87,7 @@ fn endpoints(service: &Service) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lab_model::node_state::{Backend, Protocol, TrafficPolicy};
+    use lab_model::node_state::{Backend, Endpoint, Protocol, TrafficPolicy};
 
     use super::*;
 
@@ -120,11 +126,20 @@ mod tests {
         }
     }
 
+    fn endpoint(last: u8) -> Endpoint {
+        Endpoint {
+            pod: format!("web/web-{last}"),
+            address: [10, 244, 1, last].into(),
+            hostname: None,
+        }
+    }
+
     #[test]
     fn services_are_shown_as_kubectl_shows_them() {
         let mut headless = service(ServiceType::ClusterIp, "headless", Vec::new());
         headless.namespace = "web".to_owned();
         headless.cluster_ip = None;
+        headless.endpoints = (1..=4).map(endpoint).collect();
         let mut external = service(
             ServiceType::NodePort,
             "external",
@@ -148,7 +163,7 @@ mod tests {
         assert_eq!(
             table(&[headless, external, balanced, alias, waiting]),
             "NAME           TYPE           CLUSTER-IP   EXTERNAL-IP      PORT(S)                      ENDPOINTS\n\
-             web/headless   ClusterIP      None         <none>           <none>                       <none>\n\
+             web/headless   ClusterIP      None         <none>           <none>                       10.244.1.1,10.244.1.2,10.244.1.3 + 1 more...\n\
              external       NodePort       10.96.0.80   203.0.113.80     80:30080/TCP                 10.244.1.1:8080,10.244.1.2:8080,10.244.1.3:8080\n\
              balanced       LoadBalancer   10.96.0.80   192.168.10.241   80:30081/TCP,443:30082/TCP   10.244.1.1:8080,10.244.1.2:8080,10.244.1.1:8080 + 1 more...\n\
              alias          ExternalName   <none>       example.com      <none>                       <none>\n\

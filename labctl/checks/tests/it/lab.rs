@@ -90,10 +90,12 @@ fn service(name: &str, number: u8) -> ServiceFacts {
 /// The study lab, with what the other shipped labs have beside.
 pub(crate) fn with_all_that_is_shipped() -> Context {
     let mut lab = study();
-    lab.services.push(ServiceFacts {
-        load_balancer_ip: Some(Ipv4Addr::new(192, 168, 10, 241)),
-        ..service("webpod-lb", 213)
-    });
+    for (name, number, address) in [("webpod-lb", 213, 241), ("webpod-lb-private", 218, 242)] {
+        lab.services.push(ServiceFacts {
+            load_balancer_ip: Some(Ipv4Addr::new(192, 168, 10, address)),
+            ..service(name, number)
+        });
+    }
     let services = ["anywhere", "local", "nobody", "redirected"].into_iter();
     lab.services.extend(
         services

@@ -33,6 +33,9 @@ const SNAPLEN: &str = "2048";
 const RING: &str = "16384";
 
 /// The arguments of a tcpdump that writes to standard output, packet by packet.
+///
+/// It stays root: who becomes another user is no longer asked to end with its parent (prctl(2),
+/// `PR_SET_PDEATHSIG`), and a killed check would leave it running in the lab.
 pub(super) fn tcpdump(interface: &str, filter: &str) -> Vec<String> {
     let how = [
         "-n",
@@ -42,6 +45,8 @@ pub(super) fn tcpdump(interface: &str, filter: &str) -> Vec<String> {
         SNAPLEN,
         "-B",
         RING,
+        "-Z",
+        "root",
         "-w",
         "-",
     ];

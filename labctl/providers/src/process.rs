@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -98,8 +99,17 @@ impl Drop for Process {
 /// check leaves nothing running in the lab. (prctl(2): programs with capabilities of
 /// their own, as ping is, are exempt; they end by themselves.)
 fn end_with_us(command: &mut Command) {
-    let ask = || prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
-    // SAFETY: between fork and exec it makes one system call, and touches no memory
+    let us = nix::unistd::getpid();
+    let ask = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // Who has died before that is told of to nobody.
+        if nix::unistd::getppid() == us {
+            Ok(())
+        } else {
+            Err(Errno::ESRCH.into())
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and touches no memory
     // that another thread could have left in the middle of a change.
     unsafe { command.pre_exec(ask) };
 }
@@ -134,7 +144,7 @@ impl Control for Local {
         let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         loop {
             match waitid(Id::Pid(self.pid), how) {
-                Err(nix::errno::Errno::EINTR) => {}
+                Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
                 Ok(WaitStatus::Exited(_, code)) => return Ok(code),
                 Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),

@@ -96,6 +96,10 @@ pub(crate) fn with_all_that_is_shipped() -> Context {
             ..service(name, number)
         });
     }
+    lab.services.push(ServiceFacts {
+        namespace: "kube-system".to_owned(),
+        ..service("kube-dns-upstream", 219)
+    });
     let services = ["anywhere", "local", "nobody", "redirected"].into_iter();
     lab.services.extend(
         services

@@ -61,7 +61,11 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     if !on_machines && !is_root() {
         bail!("benchmarks make namespaces: run as root");
     }
-    run(command("cargo").args(["build", "--release", "--locked", "--bin", "labctl"]))?;
+    // In one go: one after the other they have other features, and dependencies are built anew.
+    let both = ["--bin", "labctl", "--example", "traffic"];
+    run(command("cargo")
+        .args(["build", "--release", "--locked"])
+        .args(both))?;
     match options.what {
         What::Up { .. } if on_machines => on_virtual_machines(options.rounds),
         What::Up { .. } => up::measure(options.rounds),

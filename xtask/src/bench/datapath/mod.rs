@@ -17,7 +17,6 @@ use crate::command::{command, run};
 
 /// Measures and prints one table after the other.
 pub(super) fn measure(rounds: usize) -> Result<()> {
-    run(command("cargo").args(["build", "--release", "--locked", "--example", "traffic"]))?;
     let traffic = release("examples/traffic").to_string_lossy().into_owned();
     println!("{}\n", masquerade::table(rounds, &traffic)?.render());
     println!("{}\n", services::table(rounds, &traffic)?.render());

@@ -58,8 +58,7 @@ pub(super) fn services(rounds: usize, traffic: &str) -> Result<Table> {
         let with =
             |name: &str| Variant::new(name)?.with_manifest("many.yaml", many_services(count));
         let ebpf = lab(with("bench-many-socket")?, traffic)?;
-        let rules = with("bench-many-rules")?
-            .with("kubeProxyReplacement: true", "kubeProxyReplacement: false")?;
+        let rules = with("bench-many-rules")?.with_kube_proxy()?;
         let rules = lab(rules, traffic)?;
         let (mut ours, mut theirs) = (Sample::new(), Sample::new());
         for _ in 0..rounds {

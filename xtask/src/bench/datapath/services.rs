@@ -58,8 +58,7 @@ pub(super) fn lab(variant: Variant, traffic: &str) -> Result<Lab> {
 /// Who translates: nobody, eBPF, iptables.
 pub(super) fn table(rounds: usize, traffic: &str) -> Result<Table> {
     let ebpf = lab(Variant::new("bench-socket")?, traffic)?;
-    let kube_proxy = Variant::new("bench-kubeproxy")?
-        .with("kubeProxyReplacement: true", "kubeProxyReplacement: false")?;
+    let kube_proxy = Variant::new("bench-kubeproxy")?.with_kube_proxy()?;
     let kube_proxy = lab(kube_proxy, traffic)?;
     let way = |lab, to: &str| Way {
         lab,

@@ -36,6 +36,12 @@ impl Variant {
         Ok(self)
     }
 
+    /// With services by kube-proxy's rules, which masquerading in eBPF does not go with.
+    pub(super) fn with_kube_proxy(self) -> Result<Self> {
+        self.with("kubeProxyReplacement: true", "kubeProxyReplacement: false")?
+            .with("bpf: {masquerade: true}", "bpf: {masquerade: false}")
+    }
+
     /// With one manifest more.
     pub(super) fn with_manifest(mut self, file: &str, content: String) -> Result<Self> {
         self.manifests.push((file.to_owned(), content));

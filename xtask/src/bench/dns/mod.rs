@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result};
 
 use super::lab::release;
 use super::sample::Sample;
-use crate::command::{command, run};
 use crate::table::Table;
 use contestant::{Contestant, contestants};
 use load::Load;
@@ -42,7 +41,6 @@ struct Row {
 
 /// Runs all, prints a table for each load.
 pub(super) fn measure(rounds: usize) -> Result<()> {
-    run(command("cargo").args(["build", "--release", "--locked", "--example", "traffic"]))?;
     let folder = std::env::temp_dir().join(format!("labctl-bench-dns-{}", std::process::id()));
     std::fs::create_dir(&folder).context("make a folder for configurations")?;
     let measured = measure_in(&folder, rounds);

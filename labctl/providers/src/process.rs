@@ -102,7 +102,7 @@ fn end_with_us(command: &mut Command) {
     let us = nix::unistd::getpid();
     let ask = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // Who has died before that is told of to nobody.
+        // The signal is for a death from here on: of an earlier one only the new parent tells.
         if nix::unistd::getppid() == us {
             Ok(())
         } else {

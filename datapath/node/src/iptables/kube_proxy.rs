@@ -365,9 +365,9 @@ impl<'a> ServiceRules<'a> {
         }
     }
 
-    /// Who may ask a LoadBalancer's address goes on; what of others is not translated
-    /// then is dropped. What comes from a node whose address may comes from the
-    /// LoadBalancer's, where the node has that itself.
+    /// Packets of clients in the ranges go on to the backends. The others' stay untranslated, and
+    /// are dropped by that in the filter table. A node that may ask, and has the LoadBalancer's
+    /// address itself, asks from that address, so it may too.
     fn firewall(&self, ruleset: &mut Ruleset) {
         let name = &self.name.name;
         let (chain, external) = (self.name.firewall_chain(), self.name.external_chain());

@@ -7,25 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use lab_model::diagnostic::{Diagnostic, Diagnostics};
-use lab_model::lab::{Lab, Node, Role};
-use lab_model::node_state::{
-    HostPod, Identity, NODE_STATE_VERSION, NodeIdentity, NodeState, NodeStates, Peer, Pod,
-    RemotePod, Service, Workload,
-};
+use lab_model::diagnostic::Diagnostics;
+use lab_model::lab::{Lab, Node};
+use lab_model::node_state::{NodeStates, Service};
 
 use crate::allocations::{Allocations, NodeAllocation, PodAllocation};
 use crate::corefiles::Corefiles;
-use crate::datapath_settings::datapath_settings;
-use crate::dns::pod_dns;
 use crate::faults::{
     duplicates, name_clashes, no_pod_cidr, too_many_replicas, unknown_node, unplaceable,
 };
-use crate::identity::{self, identities, security_labels};
+use crate::identity::identities;
 use crate::ipam::{IpamError, pod_cidrs};
-use crate::names::{daemon_pod_name, lxc_interface, pod_names, template_hash};
-use crate::object::{Kind, Object, PodTemplate};
-use crate::placement::{Placement, Wanted, cilium_host};
+use crate::node_states::assemble;
+use crate::object::Object;
+use crate::placement::{Placement, cilium_host};
+use crate::pod_runs::{PodRun, pod_runs};
 use crate::selector::Labels;
 use crate::services::{self, Portals, RunningPod, services_of};
 
@@ -116,71 +112,6 @@ pub fn compute(
     Ok(assemble(lab, &runs, &corefiles, portals, allocations))
 }
 
-/// A pod that an object asks for.
-pub(crate) struct PodRun<'a> {
-    pub(crate) object: &'a Object,
-    template: &'a PodTemplate,
-    name: String,
-    pub(crate) wanted: Wanted<'a>,
-    security_labels: Vec<String>,
-}
-
-impl PodRun<'_> {
-    fn too_many_label_sets(&self) -> Diagnostic {
-        let message = "all security identities are exhausted: there are 65280, and each set of \
-                       labels takes one";
-        self.object
-            .fault(&self.object.origin.name, message.to_owned())
-    }
-}
-
-/// The pods that an object asks for, oldest first.
-fn pod_runs<'a>(lab: &'a Lab, object: &'a Object) -> Vec<PodRun<'a>> {
-    let Some(template) = object.template() else {
-        return Vec::new();
-    };
-    let mut labels = template.labels.clone();
-    let bound = template.node_name.as_deref();
-    let (pods, owner): (Vec<(String, Option<&str>)>, _) = match object.kind {
-        Kind::Deployment { replicas, .. } => {
-            let hash = template_hash(&template.canonical);
-            labels.insert("pod-template-hash".to_owned(), hash.clone());
-            let names = pod_names(&object.namespace, &object.name, &hash, replicas);
-            let pods = names.into_iter().map(|name| (name, bound));
-            (pods.collect(), Some(object.key()))
-        }
-        Kind::DaemonSet(_) => {
-            let nodes = lab.cluster_nodes().map(|node| node.name.as_str());
-            let pods = nodes
-                .filter(|node| bound.is_none_or(|bound| bound == *node))
-                .map(|node| {
-                    (
-                        daemon_pod_name(&object.namespace, &object.name, node),
-                        Some(node),
-                    )
-                });
-            (pods.collect(), Some(object.key()))
-        }
-        _ => (vec![(object.name.clone(), bound)], None),
-    };
-    let run = |(name, node_name): (String, _)| PodRun {
-        object,
-        template,
-        wanted: Wanted {
-            namespace: &object.namespace,
-            key: format!("{}/{name}", object.namespace),
-            owner: owner.clone(),
-            labels: labels.clone(),
-            node_name,
-            host_network: template.host_network,
-            anti_affinity: &template.anti_affinity,
-        },
-        security_labels: security_labels(&object.namespace, &template.service_account, &labels),
-        name,
-    };
-    pods.into_iter().map(run).collect()
-}
-
 /// podCIDR and `cilium_host` of every cluster node.
 fn node_allocations(
     lab: &Lab,
@@ -249,135 +180,6 @@ fn place_all(
     placed
 }
 
-/// Writes the result down, node by node.
-fn assemble(
-    lab: &Lab,
-    runs: &[PodRun<'_>],
-    corefiles: &Corefiles<'_>,
-    mut portals: Portals,
-    allocations: Allocations,
-) -> Cluster {
-    let (pods, mut everywhere) = pods(runs, corefiles, &portals.services, &allocations);
-    let identities: Vec<Identity> = everywhere.identities();
-    let peers: Vec<(Peer, bool)> = lab
-        .cluster_nodes()
-        .map(|node| (peer(node, &allocations), node.role == Role::ControlPlane))
-        .collect();
-    let mut node_states = NodeStates::new();
-    for (this, control_plane) in &peers {
-        let others = peers
-            .iter()
-            .map(|(peer, _)| peer)
-            .filter(|peer| peer.name != this.name);
-        let elsewhere = everywhere.remote.iter().filter(|pod| pod.node != this.name);
-        let state = NodeState {
-            version: NODE_STATE_VERSION,
-            lab: lab.name.clone(),
-            node: node_identity(this, *control_plane),
-            peers: others.cloned().collect(),
-            pods: everywhere.pods.remove(&this.name).unwrap_or_default(),
-            host_pods: everywhere.host_pods.remove(&this.name).unwrap_or_default(),
-            remote_pods: elsewhere.cloned().collect(),
-            identities: identities.clone(),
-            services: portals.services.clone(),
-            redirects: portals.redirects.remove(&this.name).unwrap_or_default(),
-            announcements: portals.announcements.clone(),
-            dns: pod_dns(lab),
-            datapath: datapath_settings(lab, this.pod_cidr),
-        };
-        node_states.insert(this.name.clone(), state);
-    }
-    Cluster {
-        allocations,
-        node_states,
-        pods,
-        services: portals.services,
-    }
-}
-
-/// Every pod, as its own node and the others are told of it.
-#[derive(Default)]
-struct Everywhere<'a> {
-    pods: BTreeMap<String, Vec<Pod>>,
-    host_pods: BTreeMap<String, Vec<HostPod>>,
-    remote: Vec<RemotePod>,
-    identities: BTreeMap<u32, &'a [String]>,
-}
-
-impl Everywhere<'_> {
-    fn identities(&self) -> Vec<Identity> {
-        let identities = self.identities.iter();
-        identities
-            .map(|(id, labels)| Identity {
-                id: *id,
-                labels: labels.to_vec(),
-            })
-            .collect()
-    }
-}
-
-fn pods<'a>(
-    runs: &'a [PodRun<'_>],
-    corefiles: &Corefiles<'_>,
-    services: &[Service],
-    allocations: &Allocations,
-) -> (Vec<PodPlacement>, Everywhere<'a>) {
-    let mut sorted: Vec<&PodRun<'_>> = runs.iter().collect();
-    sorted.sort_by(|a, b| (&a.object.namespace, &a.name).cmp(&(&b.object.namespace, &b.name)));
-    let mut placements = Vec::with_capacity(runs.len());
-    let mut all = Everywhere::default();
-    for run in sorted {
-        let Some(allocation) = allocations.pods.get(&run.wanted.key) else {
-            continue;
-        };
-        placements.push(pod_placement(run, allocation));
-        let (node, workload) = (allocation.node.clone(), workload(run, services));
-        let corefile = corefiles.of(run.object).map(str::to_owned);
-        if run.template.host_network {
-            all.host_pods.entry(node).or_default().push(HostPod {
-                namespace: run.object.namespace.clone(),
-                name: run.name.clone(),
-                workload,
-                corefile,
-            });
-            continue;
-        }
-        let identity = allocations.identities[&identity::key(&run.security_labels)];
-        all.identities.insert(identity, &run.security_labels);
-        let pod = Pod {
-            namespace: run.object.namespace.clone(),
-            name: run.name.clone(),
-            hostname: run.template.hostname.clone(),
-            subdomain: run.template.subdomain.clone(),
-            address: allocation.address,
-            interface: lxc_interface(&run.wanted.key),
-            endpoint_id: allocation.endpoint_id,
-            identity,
-            labels: run.security_labels.clone(),
-            dns_policy: run.template.dns_policy,
-            workload,
-            corefile,
-        };
-        all.remote.push(remote_pod(&pod, &node));
-        all.pods.entry(node).or_default().push(pod);
-    }
-    (placements, all)
-}
-
-/// What the pod runs, with what it learns from its environment.
-fn workload(run: &PodRun<'_>, services: &[Service]) -> Workload {
-    let mut workload = run.template.workload.clone();
-    if let (Workload::NodeCache(cache), Some(name)) =
-        (&mut workload, &run.template.upstream_service)
-    {
-        let is_it =
-            |service: &&Service| service.namespace == run.object.namespace && service.name == *name;
-        let service = services.iter().find(is_it);
-        cache.upstream = service.and_then(|service| service.cluster_ip);
-    }
-    workload
-}
-
 fn running_pod<'a>(run: &'a PodRun<'_>, allocations: &'a Allocations) -> Option<RunningPod<'a>> {
     let allocation = allocations.pods.get(&run.wanted.key)?;
     Some(RunningPod {
@@ -393,48 +195,7 @@ fn running_pod<'a>(run: &'a PodRun<'_>, allocations: &'a Allocations) -> Option<
     })
 }
 
-fn pod_placement(run: &PodRun<'_>, allocation: &PodAllocation) -> PodPlacement {
-    PodPlacement {
-        namespace: run.object.namespace.clone(),
-        name: run.name.clone(),
-        node: allocation.node.clone(),
-        address: allocation.address,
-        labels: run.wanted.labels.clone(),
-        owner: run.wanted.owner.is_some().then(|| run.object.name.clone()),
-    }
-}
-
-fn remote_pod(pod: &Pod, node: &str) -> RemotePod {
-    RemotePod {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        node: node.to_owned(),
-        address: pod.address,
-        identity: pod.identity,
-    }
-}
-
-fn peer(node: &Node, allocations: &Allocations) -> Peer {
-    let allocation = &allocations.nodes[&node.name];
-    Peer {
-        name: node.name.clone(),
-        address: address(node),
-        pod_cidr: allocation.pod_cidr,
-        cilium_host: allocation.cilium_host,
-    }
-}
-
-fn address(node: &Node) -> Ipv4Addr {
+pub(crate) fn address(node: &Node) -> Ipv4Addr {
     node.address
         .expect("a validated lab gives every cluster node an address")
-}
-
-fn node_identity(node: &Peer, control_plane: bool) -> NodeIdentity {
-    NodeIdentity {
-        name: node.name.clone(),
-        address: node.address,
-        pod_cidr: node.pod_cidr,
-        cilium_host: node.cilium_host,
-        control_plane,
-    }
 }

@@ -7,10 +7,10 @@ use lab_model::diagnostic::{Diagnostic, Source};
 use lab_model::lab::Lab;
 
 use crate::allocations::NodeAllocation;
-use crate::compute::PodRun;
 use crate::ipam::{AddressPool, IpamError};
 use crate::object::{Kind, Object};
 use crate::placement::PlacementError;
+use crate::pod_runs::PodRun;
 
 /// Objects of one kind that have the same namespace and name.
 pub(crate) fn duplicates(objects: &[Object]) -> Vec<Diagnostic> {

@@ -9,7 +9,7 @@ use lab_model::node_state::Protocol;
 use regex::Regex;
 
 use super::super::kubernetes::{self, Block, LabelSelector, PortInfo, PortProtocol, YesNo};
-use super::{labels, metadata, selector};
+use super::metadata::{labels, metadata, selector};
 use crate::object::{
     Kind, L2AnnouncementPolicy, LoadBalancerIpPool, LocalRedirectPolicy, Object, Origin,
     RedirectFrontend, RedirectPort, Written,

@@ -9,7 +9,8 @@ use lab_model::document::{At, Document};
 use lab_model::node_state::{ServiceType, TrafficPolicy};
 
 use super::super::kubernetes::{self, IntOrString, SessionAffinity};
-use super::{labels, metadata, protocol};
+use super::metadata::{DNS1123_LABEL, labels, metadata};
+use super::protocol;
 use crate::names::{is_dns1123_label, is_dns1123_subdomain, is_port_name};
 use crate::object::{ClusterIp, Kind, Object, Origin, PortSpec, ServiceSpec, TargetPort, Written};
 
@@ -353,8 +354,7 @@ fn port_name<'a>(
     let at = at.key("name");
     if !is_dns1123_label(name) {
         let message = format!("`{name}` cannot be the name of a port");
-        let help = "use at most 63 lower case letters, digits and `-`";
-        faults.push(at.fault(message).with_help(help));
+        faults.push(at.fault(message).with_help(DNS1123_LABEL));
     }
     if !names.insert(name) {
         faults.push(at.fault(format!("another port has the name `{name}` too")));

@@ -4,7 +4,7 @@ use lab_model::diagnostic::{Diagnostic, Diagnostics};
 use lab_model::document::{At, Document};
 
 use super::super::kubernetes::{self, Container, ObjectMeta, PodSpec};
-use super::{labels, metadata};
+use super::metadata::{labels, metadata};
 use crate::object::{Kind, MountedFile, Object, Origin, Written};
 
 /// A ConfigMap.

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use lab_cluster::{Allocations, Cluster, compute, parse};
+use lab_cluster::{Allocations, Cluster};
 use lab_model::lab::Lab;
 use lab_model::node_state::Protocol;
 
+use crate::faults::{assert_messages, assert_parse_fails, compute_faults};
 use crate::{cluster, objects, study_lab};
 
 const DNS: &str = "\
@@ -60,19 +61,6 @@ fn computed(values: &str, manifests: &[&str]) -> Cluster {
 
 const REDIRECTS: &str = r#"{"localRedirectPolicies": {"enabled": true}}"#;
 const ANNOUNCES: &str = r#"{"l2announcements": {"enabled": true}}"#;
-
-#[track_caller]
-fn assert_parse_fails(manifest: &str, expected: &[&str]) {
-    let faults = parse("lab.yaml", manifest).expect_err("there are faults");
-    let text = faults.render(false);
-    assert_eq!(messages(&text), expected, "got:\n{text}");
-}
-
-fn messages(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("error: "))
-        .collect()
-}
 
 #[test]
 fn a_daemon_set_has_a_pod_on_every_node_that_stays() {
@@ -294,20 +282,12 @@ fn addresses_asked_for_must_be_in_a_pool_and_free() {
         asks("c", "192.168.10.251"),
     ]
     .concat();
-    let faults = compute(
-        &study_lab(),
-        &objects(&[&manifests]),
-        &Allocations::default(),
-    )
-    .expect_err("there are faults")
-    .render(false);
-    assert_eq!(
-        messages(&faults),
-        [
+    assert_messages(
+        &compute_faults(&[&manifests]),
+        &[
             "another service asks for 192.168.10.250 too",
             "no CiliumLoadBalancerIPPool for this service has 192.168.10.251",
         ],
-        "got:\n{faults}"
     );
 }
 
@@ -329,17 +309,9 @@ fn a_pool_is_for_the_services_that_it_selects() {
 #[test]
 fn pools_that_overlap_or_are_none() {
     let other = POOL.replace("name: pool", "name: other");
-    let faults = compute(
-        &study_lab(),
-        &objects(&[&format!("{POOL}{other}")]),
-        &Allocations::default(),
-    )
-    .expect_err("they overlap")
-    .render(false);
-    assert_eq!(
-        messages(&faults),
-        ["the block shares addresses with CiliumLoadBalancerIPPool `other`"],
-        "got:\n{faults}"
+    assert_messages(
+        &compute_faults(&[&format!("{POOL}{other}")]),
+        &["the block shares addresses with CiliumLoadBalancerIPPool `other`"],
     );
     assert_parse_fails(
         &POOL.replace(

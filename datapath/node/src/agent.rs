@@ -10,6 +10,7 @@
 //! what differs, so that applying twice changes nothing, and a new agent goes on
 //! where another one stopped: nothing it makes ends with it.
 
+mod answers;
 mod collection;
 mod dns_files;
 mod error;
@@ -43,7 +44,7 @@ pub use observed::{applied, observe};
 pub(crate) use pod::macs as pod_macs;
 pub(crate) use view::NodeView;
 
-use crate::api::{self, AttachMode, DeviceStatus, Request, Response, ServiceRecord, Status};
+use crate::api::{self, AttachMode};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::datapath::{Contents, Datapath, Hook, Sizes};
 use crate::flows::NodeFlows;
@@ -178,63 +179,6 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Response {
-        let answered = match request {
-            Request::Apply { state } => self.apply(*state).map(|()| self.status()),
-            Request::Status => Ok(self.status()),
-            Request::Drift => self
-                .drift()
-                .map(|differences| Response::Drift { differences }),
-            Request::Nat => self.nat(),
-            Request::IpMasq => self.with_datapath(|datapath| {
-                Ok(Response::IpMasq {
-                    cidrs: datapath.tables.ip_masq()?,
-                })
-            }),
-            Request::Ipcache => self.with_datapath(|datapath| {
-                let entries = datapath.tables.ipcache()?.into_iter();
-                let entries = entries.map(|(prefix, entry)| api::IpcacheRecord {
-                    prefix,
-                    identity: entry.identity,
-                    tunnel_endpoint: entry.tunnel_endpoint.into(),
-                });
-                Ok(Response::Ipcache {
-                    entries: entries.collect(),
-                })
-            }),
-            Request::Conntrack => self.conntrack(),
-            Request::Services => self.with_datapath(|datapath| {
-                Ok(Response::Services {
-                    entries: ServiceRecord::all(&datapath.services.read()?),
-                })
-            }),
-            Request::Metrics => self.with_datapath(|datapath| {
-                let entries = datapath
-                    .tables
-                    .metrics()?
-                    .into_iter()
-                    .map(Into::into)
-                    .collect();
-                Ok(Response::Metrics { entries })
-            }),
-            Request::Restart { pods } => pods
-                .iter()
-                .try_for_each(|pod| self.pods.restart(pod))
-                .map(|()| self.status()),
-            Request::FlowStatus => Ok(Response::FlowStatus(self.flows.status())),
-            // The event loop hands the connection over instead of answering.
-            Request::Flows(_) => Err(AgentError::Document(
-                "flows are answered on a connection of their own".to_owned(),
-            )),
-        };
-        answered.unwrap_or_else(|error| {
-            log::warn(format_args!("failed to {error}"));
-            Response::Failed {
-                message: error.to_string(),
-            }
-        })
-    }
-
     fn apply(&mut self, state: NodeState) -> Result<(), AgentError> {
         if state.version != NODE_STATE_VERSION {
             return Err(AgentError::Version {
@@ -328,61 +272,6 @@ impl Agent {
         Ok(differences)
     }
 
-    fn status(&mut self) -> Response {
-        let devices = match (&self.applied, NodeView::read(&mut self.netlink)) {
-            (Some(state), Ok(view)) => devices(state, &view),
-            _ => Vec::new(),
-        };
-        let enabled = |state: &NodeState| state.datapath.ip_masq_agent.is_some();
-        Response::Status(Box::new(Status {
-            pid: std::process::id(),
-            applied: self.applied.clone(),
-            attach_mode: self.datapath.as_ref().map(Datapath::mode),
-            devices,
-            pods: self
-                .applied
-                .as_ref()
-                .map(|state| self.pods.status(state))
-                .unwrap_or_default(),
-            ip_masq_agent: self
-                .applied
-                .as_ref()
-                .is_some_and(enabled)
-                .then(|| self.masquerade.status()),
-            garbage_collection: self.collector.status(),
-        }))
-    }
-
-    fn nat(&mut self) -> Result<Response, AgentError> {
-        self.with_datapath(|datapath| {
-            let entries = collection::nat_entries(&datapath.tables)?;
-            let entries = entries.into_iter().map(Into::into).collect();
-            Ok(Response::Nat {
-                now: collection::now()?,
-                entries,
-            })
-        })
-    }
-
-    fn conntrack(&mut self) -> Result<Response, AgentError> {
-        self.with_datapath(|datapath| {
-            let entries = collection::ct_entries(&datapath.tables)?;
-            Ok(Response::Conntrack {
-                entries: entries.into_iter().map(Into::into).collect(),
-            })
-        })
-    }
-
-    fn with_datapath(
-        &mut self,
-        answer: impl FnOnce(&mut Datapath) -> Result<Response, AgentError>,
-    ) -> Result<Response, AgentError> {
-        match &mut self.datapath {
-            Some(datapath) => answer(datapath),
-            None => Err(AgentError::NothingApplied),
-        }
-    }
-
     /// The ip-masq-agent's file may have changed.
     fn reload_masquerade(&mut self) {
         let Some(cidrs) = self.masquerade.reload() else {
@@ -433,20 +322,6 @@ fn hooks<'a>(state: &'a NodeState, view: &NodeView) -> Vec<(Hook, &'a str, u32)>
     let wanted = pairs.chain(host).chain(tunnel);
     wanted
         .filter_map(|(hook, interface)| Some((hook, interface, view.link(interface)?.index)))
-        .collect()
-}
-
-fn devices(state: &NodeState, view: &NodeView) -> Vec<DeviceStatus> {
-    let found = state
-        .datapath
-        .devices
-        .iter()
-        .filter_map(|name| view.link(name));
-    found
-        .map(|link| DeviceStatus {
-            name: link.name.clone(),
-            address: view.address_of(link.index),
-        })
         .collect()
 }
 

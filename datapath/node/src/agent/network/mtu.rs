@@ -8,7 +8,7 @@
 use lab_model::node_state::{NodeState, Pod, Routing, TunnelProtocol};
 
 use super::super::NodeView;
-use super::Repair;
+use super::repairs::Repair;
 use crate::netlink::{Link, LinkChange, Request};
 
 /// Of an Ethernet device, where there is none to ask.

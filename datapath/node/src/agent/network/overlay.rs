@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::super::{AgentError, NodeView};
 use super::mtu::{self, Mtu};
-use super::{Repair, set_up};
+use super::repairs::{Repair, set_up};
 use crate::netlink::{Link, LinkEnd, LinkKind, Netlink, Request};
 
 const VXLAN: &str = "cilium_vxlan";

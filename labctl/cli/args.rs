@@ -1,6 +1,7 @@
 //! The command line, as typed: every command, its flags and its examples.
 
 mod dns;
+mod lifecycle;
 mod machines;
 mod rollout;
 
@@ -12,6 +13,7 @@ use crate::app::App;
 use crate::output::Format;
 use crate::probe::Probe;
 pub(crate) use dns::DnsArgs;
+pub(crate) use lifecycle::{DatapathArgs, DownArgs, PlanArgs, UpArgs, ValidateArgs};
 pub(crate) use machines::{
     AgentArgs, CpArgs, ImageBuildArgs, ImageCommand, ImageImportArgs, NodeArgs, NodeCommand,
     NodeServer, ProviderArgs, SshArgs,
@@ -234,18 +236,6 @@ Examples:
     Probe(Probe),
 }
 
-/// Which lab file, and under which name.
-#[derive(Debug, Args)]
-pub(crate) struct FileArgs {
-    /// The lab file
-    #[arg(env = "LABCTL_FILE")]
-    pub(crate) file: PathBuf,
-
-    /// Name of the lab, instead of the one in the file
-    #[arg(long, env = "LABCTL_NAME")]
-    pub(crate) name: Option<String>,
-}
-
 /// Which of the labs that are up.
 #[derive(Debug, Args)]
 pub(crate) struct LabArgs {
@@ -260,70 +250,6 @@ pub(crate) struct FormatArgs {
     /// Format
     #[arg(short, long, value_enum, default_value_t, env = "LABCTL_OUTPUT")]
     pub(crate) output: Format,
-}
-
-/// The eBPF object that nodes load.
-#[derive(Debug, Args)]
-pub(crate) struct DatapathArgs {
-    /// Load this eBPF object on the nodes instead of the built-in one
-    #[arg(long, value_name = "FILE", env = "LABCTL_DATAPATH_OBJECT")]
-    pub(crate) datapath_object: Option<PathBuf>,
-}
-
-/// `validate`.
-#[derive(Debug, Args)]
-pub(crate) struct ValidateArgs {
-    /// Lab files
-    #[arg(required = true, env = "LABCTL_FILE")]
-    pub(crate) files: Vec<PathBuf>,
-}
-
-/// `plan`.
-#[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
-    #[command(flatten)]
-    pub(crate) lab: FileArgs,
-
-    /// End with 10 when there is something to do
-    #[arg(long)]
-    pub(crate) detailed_exitcode: bool,
-
-    #[command(flatten)]
-    pub(crate) provider: ProviderArgs,
-
-    #[command(flatten)]
-    pub(crate) datapath: DatapathArgs,
-
-    #[command(flatten)]
-    pub(crate) format: FormatArgs,
-}
-
-/// `up`.
-#[derive(Debug, Args)]
-pub(crate) struct UpArgs {
-    #[command(flatten)]
-    pub(crate) lab: FileArgs,
-
-    /// Run the lab's checks when it is up
-    #[arg(long)]
-    pub(crate) check: bool,
-
-    #[command(flatten)]
-    pub(crate) provider: ProviderArgs,
-
-    #[command(flatten)]
-    pub(crate) datapath: DatapathArgs,
-}
-
-/// `down`.
-#[derive(Debug, Args)]
-pub(crate) struct DownArgs {
-    #[command(flatten)]
-    pub(crate) lab: LabArgs,
-
-    /// Every lab on this host
-    #[arg(long, conflicts_with = "lab")]
-    pub(crate) all: bool,
 }
 
 /// Commands that list something of one lab.

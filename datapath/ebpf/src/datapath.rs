@@ -3,7 +3,9 @@
 //! The datapath: one thin program per hook around the logic of
 //! `lab-datapath-common`.
 
+mod action;
 mod events;
+mod functions;
 mod kernel;
 mod maps;
 mod runtime;

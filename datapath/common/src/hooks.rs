@@ -6,12 +6,16 @@
 //! what the stack may have to answer itself (TTL, MTU, options, own addresses),
 //! goes to the stack.
 
+mod action;
+
+pub use action::{Action, Stage};
+
 use crate::arp;
 use crate::conntrack::{self, Tracked};
 use crate::drop_reason::DropReason;
 use crate::endpoint::{self, Endpoint};
 use crate::ipv4::{Fragment, Ipv4};
-use crate::kernel::{Kernel, Packet, Route};
+use crate::kernel::{Kernel, Packet};
 use crate::nat::egress::masquerade;
 use crate::nat::reverse::{Outcome, unmasquerade};
 use crate::service::packet::{self, Leaving};
@@ -20,62 +24,6 @@ use crate::trace::{self, Point};
 use crate::transport::{Kind, Transport};
 use crate::tunnel;
 use crate::tuple::protocol;
-
-/// What is to happen to the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// On to the next program, and the stack.
-    Continue,
-    /// Into the namespace behind the veth of this index (`bpf_redirect_peer`).
-    ToPod {
-        /// The node-side interface.
-        ifindex: u32,
-    },
-    /// Out, with the neighbour's MAC address (`bpf_redirect_neigh`).
-    ToNeighbour(Route),
-    /// Into the tunnel's device of this index; the outer header is set (`bpf_redirect`).
-    ToTunnel {
-        /// `cilium_vxlan` or `cilium_geneve`.
-        ifindex: u32,
-    },
-    /// Into the host's stack, as if it came in through the interface of this index
-    /// (`bpf_redirect`, `BPF_F_INGRESS`).
-    ToHost {
-        /// `cilium_host`.
-        ifindex: u32,
-    },
-    /// Back out of the interface it came in through (`bpf_redirect`).
-    Reflect,
-    /// On in another program, with this packet (`bpf_tail_call`).
-    Call(Stage),
-}
-
-/// Parts of the way that are programs of their own: together with the hook before them they
-/// would need more stack than a program has. Values are indices of `cilium_calls`.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// [`packet::from_outside`]: came in for a service.
-    ServiceFromOutside = 0,
-    /// [`packet::from_pod`]: a pod sent it to a service.
-    ServiceFromPod = 1,
-    /// [`from_netdev`], with a backend's address by now.
-    FromNetdev = 2,
-    /// [`from_container`], with a backend's address by now.
-    FromContainer = 3,
-    /// [`from_netdev_to_node`].
-    Unmasquerade = 4,
-    /// [`packet::error_leaving`]: an ICMP error leaves the node.
-    ErrorLeaving = 5,
-    /// [`to_netdev_past_services`]: an ICMP error that is about no service.
-    Masquerade = 6,
-    /// [`packet::to_other_node`]: came in for a service, and has a backend's address by now.
-    ToOtherNode = 7,
-    /// [`overlay::into_tunnel`]: goes into the tunnel, and no pod of this node sent it.
-    IntoTunnel = 8,
-    /// [`packet::error_to_pod`]: an ICMP error to a pod of this node.
-    ErrorToPod = 9,
-}
 
 /// A pod sent the packet.
 ///

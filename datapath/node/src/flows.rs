@@ -1,10 +1,10 @@
-//! What passes a node, remembered: events of the datapath become [`Flow`]s in a bounded
-//! store that readers follow.
+//! What passes a node, remembered: events of the datapath go into a bounded store, and
+//! become [`Flow`]s when someone reads them.
 //!
 //! ```text
-//!   cilium_events ──► [`reader`] ──► [`parse`] with the [`Directory`] ──► [`store`]
-//!                                                                          │ filter
-//!                                             agent.sock, port 4244 ◄── [`serve`]
+//!   cilium_events ──► [`reader`] ──► [`store`]
+//!                                        │ [`parse`] with the [`Directory`], filter
+//!           agent.sock, port 4244 ◄── [`serve`]
 //! ```
 //!
 //! Nobody waits for anybody: a full ring buffer loses events and counts them, the store
@@ -12,6 +12,7 @@
 //! many flows it missed.
 
 mod directory;
+mod entry;
 mod filter;
 mod flow;
 mod icmp;

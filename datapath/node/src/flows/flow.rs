@@ -31,6 +31,24 @@ pub struct LostEvents {
     pub num_events_lost: u64,
 }
 
+impl LostEvents {
+    /// So many found no room in the datapath's ring buffer.
+    pub(super) fn in_the_datapath(count: u64) -> Self {
+        Self {
+            source: "PERF_EVENT_RING_BUFFER".to_owned(),
+            num_events_lost: count,
+        }
+    }
+
+    /// So many left the store before a reader came to them.
+    pub(super) fn in_the_store(count: u64) -> Self {
+        Self {
+            source: "HUBBLE_RING_BUFFER".to_owned(),
+            num_events_lost: count,
+        }
+    }
+}
+
 /// What was decided about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -12,14 +12,36 @@ use super::flow::{
 };
 use super::icmp;
 
-/// What the event tells; `None` for a socket of nobody's pod, as the original skips
-/// those, and for what is no event.
+/// What the event tells; `None` when it [is no flow](is_flow).
 pub(super) fn parse(event: &Event, time: DateTime<Utc>, directory: &Directory) -> Option<Flow> {
     match event.kind {
         kind::SOCKET => socket(event, time, directory),
         kind::DROP | kind::TRACE => Some(packet(event, time, directory)),
         _ => None,
     }
+}
+
+/// Whether the event tells of a flow. One of a socket of nobody's pod does not, as the
+/// original skips those.
+pub(super) fn is_flow(event: &Event, directory: &Directory) -> bool {
+    match event.kind {
+        kind::SOCKET => directory.pod_of_cgroup(event.cgroup).is_some(),
+        kind::DROP | kind::TRACE => true,
+        _ => false,
+    }
+}
+
+/// Both ports of a packet that is TCP's and not a later fragment.
+pub(super) fn tcp_ports(event: &Event) -> Option<[u16; 2]> {
+    let frame = &event.head[..usize::from(event.captured).min(event.head.len())];
+    let (_, packet) = frame.split_first_chunk::<14>()?;
+    let ip = packet.first_chunk::<20>()?;
+    if event.kind == kind::SOCKET || frame[12..14] != [8, 0] || ip[9] != protocol::TCP {
+        return None;
+    }
+    let is_later = u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0;
+    let [a, b, c, d] = *packet.get(usize::from(ip[0] & 0xf) * 4..)?.first_chunk()?;
+    (!is_later).then_some([u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
 }
 
 fn packet(event: &Event, time: DateTime<Utc>, directory: &Directory) -> Flow {

@@ -2,11 +2,11 @@
 //! its reader.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::entry::Entry;
 use super::flow::{LostEvents, Record};
 use super::reader::Now as _;
 use super::store::{Next, Store};
@@ -27,9 +27,9 @@ pub(crate) fn stream(
     is_there: impl Fn() -> bool,
 ) -> io::Result<()> {
     let mut to = BufWriter::new(to);
-    let (records, position) = store.snapshot();
-    for record in choose(records, request) {
-        line(&mut to, &*record)?;
+    let (entries, position) = store.snapshot();
+    for record in choose(&entries, request) {
+        line(&mut to, &record)?;
     }
     to.flush()?;
     if request.follow && !follow(store, node, request, position, &mut to, is_there)? {
@@ -50,12 +50,12 @@ fn follow(
 ) -> io::Result<bool> {
     loop {
         match store.next(&mut position, LOOK) {
-            Next::Record(record) => {
-                if is_past(&record, request) {
+            Next::Entry(entry) => {
+                if is_past(&entry, request) {
                     return Ok(true);
                 }
-                if is_wanted(&record, request) {
-                    line(to, &*record)?;
+                if let Some(record) = wanted(&entry, request) {
+                    line(to, &record)?;
                 }
             }
             Next::Missed(count) => line(to, &missed(node, count))?,
@@ -84,43 +84,38 @@ fn line(to: &mut impl Write, what: &impl serde::Serialize) -> io::Result<()> {
 }
 
 /// Of what is there: all that match, or the first or last so many of them.
-fn choose(records: Vec<Arc<Record>>, request: &FlowsRequest) -> Vec<Arc<Record>> {
-    let wanted = |record: &Arc<Record>| is_wanted(record, request) && !is_past(record, request);
+fn choose(entries: &[Entry], request: &FlowsRequest) -> Vec<Record> {
+    let wanted = |entry| wanted(entry, request);
     let count = request.number.unwrap_or(usize::MAX);
     if request.first {
-        return records.into_iter().filter(wanted).take(count).collect();
+        return entries.iter().filter_map(wanted).take(count).collect();
     }
-    let mut last: Vec<_> = records
-        .into_iter()
-        .rev()
-        .filter(wanted)
-        .take(count)
-        .collect();
+    let last = entries.iter().rev().filter_map(wanted).take(count);
+    let mut last: Vec<_> = last.collect();
     last.reverse();
     last
 }
 
-fn is_wanted(record: &Record, request: &FlowsRequest) -> bool {
-    if request.since.is_some_and(|since| record.time < since) {
-        return false;
+/// The entry's record, if it is one of those that the request is about.
+fn wanted(entry: &Entry, request: &FlowsRequest) -> Option<Record> {
+    let is_early = request.since.is_some_and(|since| entry.time < since);
+    if is_early || is_past(entry, request) {
+        return None;
     }
-    match &record.flow {
-        Some(flow) => request.filter.matches(flow),
-        None => true,
-    }
+    let record = entry.record()?;
+    let flow = record.flow.as_ref();
+    flow.is_none_or(|flow| request.filter.matches(flow))
+        .then_some(record)
 }
 
-fn is_past(record: &Record, request: &FlowsRequest) -> bool {
-    request.until.is_some_and(|until| record.time > until)
+fn is_past(entry: &Entry, request: &FlowsRequest) -> bool {
+    request.until.is_some_and(|until| entry.time > until)
 }
 
 fn missed(node: &str, count: u64) -> Record {
     Record {
         flow: None,
-        lost_events: Some(LostEvents {
-            source: "HUBBLE_RING_BUFFER".to_owned(),
-            num_events_lost: count,
-        }),
+        lost_events: Some(LostEvents::in_the_store(count)),
         node_name: node.to_owned(),
         time: DateTime::<Utc>::now_at(),
     }

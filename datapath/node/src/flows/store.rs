@@ -4,20 +4,20 @@
 //! meanwhile, and is told how much that was. Writers never wait.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::flow::Record;
+use super::entry::{Entry, What};
 use crate::api::FlowStatus;
 
 /// Seconds over which the rate is taken.
 const MINUTE: usize = 60;
 
 /// What a reader gets next.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Next {
-    /// The next flow.
-    Record(Arc<Record>),
+    /// What came next.
+    Entry(Box<Entry>),
     /// So many flows were dropped before this reader came to them.
     Missed(u64),
     /// Nothing new came in time.
@@ -36,11 +36,11 @@ pub(crate) struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    records: VecDeque<Arc<Record>>,
-    /// Position of the first record.
+    entries: VecDeque<Entry>,
+    /// Position of the first entry.
     first: u64,
     capacity: usize,
-    /// Flows since the start; lost events are records, not flows.
+    /// Flows since the start; lost events are entries, not flows.
     seen: u64,
     /// Events that the datapath lost.
     lost: u64,
@@ -53,7 +53,7 @@ impl Store {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                records: VecDeque::new(),
+                entries: VecDeque::new(),
                 first: 0,
                 capacity: capacity.max(1),
                 seen: 0,
@@ -67,7 +67,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Whoever panicked left whole records: each is one push.
+        // Whoever panicked left whole entries: each is one push.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,20 +78,19 @@ impl Store {
         inner.trim();
     }
 
-    /// Adds records in their order.
-    pub(crate) fn extend(&self, records: impl IntoIterator<Item = Record>) {
+    /// Adds entries in their order.
+    pub(crate) fn extend(&self, entries: impl IntoIterator<Item = Entry>) {
         let second = self.started.elapsed().as_secs();
         let mut inner = self.lock();
-        for record in records {
-            match (&record.flow, &record.lost_events) {
-                (Some(_), _) => {
+        for entry in entries {
+            match entry.what {
+                What::Seen(_) => {
                     inner.seen += 1;
                     inner.count(second);
                 }
-                (None, Some(lost)) => inner.lost += lost.num_events_lost,
-                (None, None) => {}
+                What::Lost(count) => inner.lost += count,
             }
-            inner.records.push_back(Arc::new(record));
+            inner.entries.push_back(entry);
             inner.trim();
         }
         drop(inner);
@@ -99,17 +98,17 @@ impl Store {
     }
 
     /// Everything that there is, oldest first, and the position behind it.
-    pub(crate) fn snapshot(&self) -> (Vec<Arc<Record>>, u64) {
+    pub(crate) fn snapshot(&self) -> (Vec<Entry>, u64) {
         let inner = self.lock();
-        let end = inner.first + inner.records.len() as u64;
-        (inner.records.iter().cloned().collect(), end)
+        let end = inner.first + inner.entries.len() as u64;
+        (inner.entries.iter().cloned().collect(), end)
     }
 
     /// What comes at `position`, which moves on; waits for it for at most `patience`.
     pub(crate) fn next(&self, position: &mut u64, patience: Duration) -> Next {
         let inner = self.lock();
         let is_empty = |inner: &mut Inner| {
-            !inner.closed && *position >= inner.first + inner.records.len() as u64
+            !inner.closed && *position >= inner.first + inner.entries.len() as u64
         };
         let waited = self.changed.wait_timeout_while(inner, patience, is_empty);
         let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -119,10 +118,10 @@ impl Store {
             return Next::Missed(missed);
         }
         let index = usize::try_from(*position - inner.first).unwrap_or(usize::MAX);
-        match inner.records.get(index) {
-            Some(record) => {
+        match inner.entries.get(index) {
+            Some(entry) => {
                 *position += 1;
-                Next::Record(Arc::clone(record))
+                Next::Entry(Box::new(entry.clone()))
             }
             None if inner.closed => Next::Closed,
             None => Next::Nothing,
@@ -132,7 +131,7 @@ impl Store {
     /// Whether there is nothing at `position` yet.
     pub(crate) fn is_read(&self, position: u64) -> bool {
         let inner = self.lock();
-        position >= inner.first + inner.records.len() as u64
+        position >= inner.first + inner.entries.len() as u64
     }
 
     /// Has readers end.
@@ -151,7 +150,8 @@ impl Store {
             .iter()
             .filter(|(at, _)| second.saturating_sub(*at) < MINUTE as u64);
         let recent: u64 = recent.map(|(_, count)| count).sum();
-        let flows = inner.records.iter().filter(|it| it.flow.is_some()).count();
+        let is_flow = |entry: &&Entry| matches!(entry.what, What::Seen(_));
+        let flows = inner.entries.iter().filter(is_flow).count();
         FlowStatus {
             node,
             flows: flows as u64,
@@ -166,8 +166,8 @@ impl Store {
 
 impl Inner {
     fn trim(&mut self) {
-        while self.records.len() > self.capacity {
-            self.records.pop_front();
+        while self.entries.len() > self.capacity {
+            self.entries.pop_front();
             self.first += 1;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,9 +11,10 @@ use lab_datapath_common::trace::{Event, Point, XlatePoint, kind, reason};
 use lab_datapath_common::{Address, DropReason, Port, protocol};
 
 use super::directory::Directory;
-use super::flow::{Flow, Layer4, Record, Verdict};
+use super::entry::{Entry, What};
+use super::flow::{Flow, Layer4, Verdict};
 use super::icmp;
-use super::parse::parse;
+use super::parse::{is_flow, parse, tcp_ports};
 use super::store::{Next, Store};
 use crate::agent::tests::document;
 
@@ -135,7 +138,9 @@ fn a_socket_is_its_pods_without_a_port_and_nobodys_is_skipped() {
     assert_eq!(flow.ip.expect("addresses").destination, POD);
     assert_eq!(flow.l4.map(|l4| l4.ports()), Some((53, 0)));
     event.cgroup = CGROUP + 1;
-    assert_eq!(parse(&event, now(), &directory().0), None);
+    let directory = directory().0;
+    assert_eq!(parse(&event, now(), &directory), None);
+    assert!(!is_flow(&event, &directory));
 }
 
 /// Whatever is cut off is left out, and nothing is made up.
@@ -162,30 +167,34 @@ fn icmp_has_gopackets_words() {
     assert_eq!(icmp::words(11, 0), "TimeExceeded(TTLExceeded)");
 }
 
-fn record(number: i64) -> Record {
-    let mut flow = parsed(&event(kind::TRACE, 0, &frame(POD, WORLD)));
-    flow.time = DateTime::from_timestamp(number, 0).expect("a time");
-    Record {
-        node_name: "k8s-ctr".to_owned(),
-        time: flow.time,
-        flow: Some(Box::new(flow)),
-        lost_events: None,
+fn entry(number: i64, directory: &Arc<Directory>) -> Entry {
+    Entry {
+        time: DateTime::from_timestamp(number, 0).expect("a time"),
+        directory: Arc::clone(directory),
+        what: What::Seen(event(kind::TRACE, 0, &frame(POD, WORLD))),
     }
 }
 
 #[test]
 fn the_oldest_goes_and_slow_readers_learn_what_they_missed() {
+    let directory = Arc::new(directory().0);
+    let entries = |numbers: Range<i64>| numbers.map(|number| entry(number, &directory));
     let store = Store::new(3);
-    store.extend((0..2).map(record));
+    store.extend(entries(0..2));
     let (there, mut position) = store.snapshot();
     assert_eq!(there.len(), 2);
-    assert_eq!(store.next(&mut position, Duration::ZERO), Next::Nothing);
-    store.extend((2..7).map(record));
+    let next = |position: &mut u64, patience| store.next(position, patience);
+    assert!(matches!(
+        next(&mut position, Duration::ZERO),
+        Next::Nothing
+    ));
+    store.extend(entries(2..7));
     // Five came, three are there.
-    assert_eq!(store.next(&mut position, Duration::ZERO), Next::Missed(2));
+    let missed = next(&mut position, Duration::ZERO);
+    assert!(matches!(missed, Next::Missed(2)), "{missed:?}");
     for expected in 4..7 {
-        let Next::Record(next) = store.next(&mut position, Duration::ZERO) else {
-            panic!("record {expected} is missing");
+        let Next::Entry(next) = next(&mut position, Duration::ZERO) else {
+            panic!("entry {expected} is missing");
         };
         assert_eq!(next.time.timestamp(), expected);
     }
@@ -194,5 +203,21 @@ fn the_oldest_goes_and_slow_readers_learn_what_they_missed() {
     store.resize(1);
     assert_eq!(store.snapshot().0.len(), 1);
     store.close();
-    assert_eq!(store.next(&mut position, Duration::MAX), Next::Closed);
+    assert!(matches!(next(&mut position, Duration::MAX), Next::Closed));
+}
+
+#[test]
+fn the_ports_are_those_that_the_flow_tells() {
+    let whole = frame(POD, WORLD);
+    for length in 0..=whole.len() {
+        let event = event(kind::TRACE, 0, &whole[..length]);
+        let ports = tcp_ports(&event);
+        assert_eq!(ports.is_some(), length >= 34 + 4, "{length}");
+        if let Some(l4) = parsed(&event).l4 {
+            assert_eq!(ports.map(<(u16, u16)>::from), Some(l4.ports()));
+        }
+    }
+    let mut later = whole;
+    later[20..22].copy_from_slice(&[0, 100]);
+    assert_eq!(tcp_ports(&event(kind::TRACE, 0, &later)), None);
 }

@@ -184,10 +184,7 @@ fn the_oldest_goes_and_slow_readers_learn_what_they_missed() {
     let (there, mut position) = store.snapshot();
     assert_eq!(there.len(), 2);
     let next = |position: &mut u64, patience| store.next(position, patience);
-    assert!(matches!(
-        next(&mut position, Duration::ZERO),
-        Next::Nothing
-    ));
+    assert!(matches!(next(&mut position, Duration::ZERO), Next::Nothing));
     store.extend(entries(2..7));
     // Five came, three are there.
     let missed = next(&mut position, Duration::ZERO);

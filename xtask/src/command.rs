@@ -27,9 +27,22 @@ pub(crate) fn target_folder() -> PathBuf {
 }
 
 /// A command that starts in the workspace's folder.
+///
+/// It doesn't inherit what cargo tells the programs that it runs: ring's build script asks to
+/// run again when these change, so that a cargo run from here and one from a shell would
+/// take turns at building it, and all that is above it, anew.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let of_cargo = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+        if of_cargo
+            .iter()
+            .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

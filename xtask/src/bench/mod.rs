@@ -38,7 +38,11 @@ enum What {
         provider: Provider,
     },
     /// Masquerading, services and tunnels, beside plain forwarding, iptables and nft.
-    Datapath,
+    Datapath {
+        /// These tables alone.
+        #[arg(value_enum)]
+        parts: Vec<datapath::Part>,
+    },
     /// Reading and filtering a capture of a million packets, beside tcpdump and tshark.
     Checks,
     /// Answering DNS queries, beside unbound, dnsmasq, knot-resolver and pdns-recursor.
@@ -66,10 +70,10 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     run(command("cargo")
         .args(["build", "--release", "--locked"])
         .args(both))?;
-    match options.what {
+    match &options.what {
         What::Up { .. } if on_machines => on_virtual_machines(options.rounds),
         What::Up { .. } => up::measure(options.rounds),
-        What::Datapath => datapath::measure(options.rounds),
+        What::Datapath { parts } => datapath::measure(options.rounds, parts),
         What::Checks => checks::measure(options.rounds),
         What::Dns => dns::measure(options.rounds),
     }

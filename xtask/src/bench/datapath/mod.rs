@@ -11,18 +11,55 @@ mod tunnel;
 mod variant;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use super::lab::release;
 use crate::command::{command, run};
 
-/// Measures and prints one table after the other.
-pub(super) fn measure(rounds: usize) -> Result<()> {
+/// What is measured, a table each.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Part {
+    /// Masquerading, beside plain forwarding, iptables and nft.
+    Masquerade,
+    /// Services at the socket, beside kube-proxy's rules.
+    Services,
+    /// VXLAN, beside native routing.
+    Tunnel,
+    /// 10, 1000 and 10 000 services.
+    ManyServices,
+    /// 1, 10 000 and 200 000 flows masqueraded.
+    NatEntries,
+    /// Nanoseconds a packet of each program.
+    Programs,
+}
+
+/// Measures and prints one table after the other: these, or all if there are none.
+pub(super) fn measure(rounds: usize, parts: &[Part]) -> Result<()> {
+    let parts = if parts.is_empty() {
+        Part::value_variants()
+    } else {
+        parts
+    };
     let traffic = release("examples/traffic").to_string_lossy().into_owned();
-    println!("{}\n", masquerade::table(rounds, &traffic)?.render());
-    println!("{}\n", services::table(rounds, &traffic)?.render());
-    println!("{}\n", tunnel::table(rounds, &traffic)?.render());
-    println!("{}\n", scale::services(rounds, &traffic)?.render());
-    println!("{}\n", scale::nat_entries(rounds, &traffic)?.render());
+    for part in parts {
+        let table = match part {
+            Part::Masquerade => masquerade::table(rounds, &traffic)?,
+            Part::Services => services::table(rounds, &traffic)?,
+            Part::Tunnel => tunnel::table(rounds, &traffic)?,
+            Part::ManyServices => scale::services(rounds, &traffic)?,
+            Part::NatEntries => scale::nat_entries(rounds, &traffic)?,
+            Part::Programs => {
+                nanoseconds_per_packet()?;
+                continue;
+            }
+        };
+        println!("{}\n", table.render());
+    }
+    Ok(())
+}
+
+/// By an example of the crate that has the programs, which prints its table.
+fn nanoseconds_per_packet() -> Result<()> {
     run(command("cargo").args([
         "run",
         "--release",

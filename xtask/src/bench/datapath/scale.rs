@@ -1,6 +1,7 @@
 //! How connections per second change with the number of services, and of NAT entries.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use anyhow::Result;
 
@@ -20,10 +21,22 @@ const BPF: &str = "bpf: {masquerade: true}";
 const ROUTER: &str = "192.168.10.200";
 const CLIENT: &str = "curl-pod";
 
-/// Services with the backend of the one that is measured, before and behind it in any order.
-fn many_services(count: usize) -> String {
+/// As many as one manifest may have.
+const IN_ONE_FILE: usize = 5_000;
+
+/// The study lab with so many services of other pods, in one file or more.
+fn with_services(name: &str, count: usize) -> Result<Variant> {
+    let mut variant = Variant::new(name)?;
+    for first in (0..count).step_by(IN_ONE_FILE) {
+        let services = manifest(first..count.min(first + IN_ONE_FILE));
+        variant = variant.with_manifest(&format!("from-{first}.yaml"), services)?;
+    }
+    Ok(variant)
+}
+
+fn manifest(services: Range<usize>) -> String {
     let mut manifest = String::new();
-    for number in 0..count {
+    for number in services {
         write!(
             manifest,
             "---\napiVersion: v1\nkind: Service\nmetadata: {{name: filler-{number}}}\n\
@@ -55,10 +68,8 @@ pub(super) fn services(rounds: usize, traffic: &str) -> Result<Table> {
     ]);
     for count in SERVICES {
         eprintln!("bench: {count} services");
-        let with =
-            |name: &str| Variant::new(name)?.with_manifest("many.yaml", many_services(count));
-        let ebpf = lab(with("bench-many-socket")?, traffic)?;
-        let rules = with("bench-many-rules")?.with_kube_proxy()?;
+        let ebpf = lab(with_services("bench-many-socket", count)?, traffic)?;
+        let rules = with_services("bench-many-rules", count)?.with_kube_proxy()?;
         let rules = lab(rules, traffic)?;
         let (mut ours, mut theirs) = (Sample::new(), Sample::new());
         for _ in 0..rounds {

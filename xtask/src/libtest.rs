@@ -10,9 +10,9 @@ const KEPT_LINES: usize = 60;
 /// What libtest said of its tests.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(crate) struct Tally {
-    pub(crate) passed: u32,
-    pub(crate) passed_as_root: u32,
-    pub(crate) ignored: u32,
+    pub(crate) passed: usize,
+    pub(crate) passed_as_root: usize,
+    pub(crate) ignored: usize,
     /// Names, in the order in which they failed.
     pub(crate) failed: Vec<String>,
     outputs: Vec<Output>,
@@ -48,7 +48,7 @@ impl Tally {
         match result {
             "ok" => {
                 self.passed += 1;
-                self.passed_as_root += u32::from(name.contains(NEEDS_ROOT));
+                self.passed_as_root += usize::from(name.contains(NEEDS_ROOT));
             }
             "FAILED" => self.failed.push(name.to_owned()),
             _ if result.starts_with("ignored") => self.ignored += 1,

@@ -1,6 +1,7 @@
 //! `cargo xtask`: what the project does to itself. Each subcommand is a module;
 //! this file only names them.
 
+mod artifacts;
 mod bench;
 mod command;
 mod demo;

@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::artifacts::{Artifacts, WITH_MACHINES};
 use crate::command::{command, is_root, run};
 use crate::libtest::Tally;
 use crate::{ebpf, setup, vm};
@@ -23,6 +25,9 @@ pub(crate) struct Options {
     #[command(flatten)]
     vm: vm::MatrixOptions,
 }
+
+/// What tests that make machines have in their path (`mod vm`).
+const OF_MACHINES: &str = "vm::";
 
 const FUZZ_TARGETS: [&str; 4] = ["corefile", "dns", "lab_file", "pcap"];
 
@@ -57,42 +62,64 @@ fn everything(options: &Options) -> Result<()> {
     ]))?;
     run(command("cargo").args(["deny", "check", "licenses", "bans", "sources"]))?;
     ebpf::rebuild_and_compare()?;
-    let tally = cargo_test()?;
-    vm::with_machines(&["test", "--vm", vm::KERNELS, "--without-labs"])?;
-    for target in FUZZ_TARGETS.iter().filter(|_| options.fuzz > 0) {
-        fuzz(target, options.fuzz)?;
-    }
+    Artifacts::build()?;
+    // Machines are emulated, and half of the other tests wait: side by side they take less.
+    let (here, on_machines) = thread::scope(|scope| {
+        let on_machines = scope.spawn(on_machines);
+        let here = here(options);
+        (here, on_machines.join().expect("no panic"))
+    });
+    let tallies = [here?, on_machines?];
     // Once more: thousands of lines came since.
-    print!("{}", tally.failures());
-    println!("{} tests ran as root", tally.passed_as_root);
-    let failed = tally.failed.len();
+    for tally in &tallies {
+        print!("{}", tally.failures());
+    }
+    let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
+    let as_root = sum(|tally| tally.passed_as_root);
+    println!("{as_root} tests ran as root");
+    let failed = sum(|tally| tally.failed.len());
     println!(
         "{} passed, {failed} failed, {} skipped",
-        tally.passed, tally.ignored
+        sum(|tally| tally.passed),
+        sum(|tally| tally.ignored)
     );
     if failed > 0 {
         bail!("{failed} tests failed");
     }
-    if tally.passed_as_root == 0 {
+    if as_root == 0 {
         bail!("no test ran as root: run `cargo xtask test` as root");
     }
     Ok(())
 }
 
-/// Runs `cargo test`, passing its output through and counting it.
-fn cargo_test() -> Result<Tally> {
+/// The tests that need no machine, and fuzzing.
+fn here(options: &Options) -> Result<Tally> {
+    let tally = cargo_test(&["--", "--skip", OF_MACHINES], "")?;
+    for target in FUZZ_TARGETS.iter().filter(|_| options.fuzz > 0) {
+        fuzz(target, options.fuzz)?;
+    }
+    Ok(tally)
+}
+
+/// The tests that make machines, and then those of the kernel matrix.
+fn on_machines() -> Result<Tally> {
+    let targets = ["--lib", "--bins", "--tests"];
+    let filter = ["--", OF_MACHINES];
+    let tally = cargo_test(&[&targets[..], &filter].concat(), "machines: ")?;
+    vm::with_machines(&["test", "--vm", vm::KERNELS, "--without-labs"])?;
+    Ok(tally)
+}
+
+/// Runs `cargo test` with these words, passing its output through, `mark` before each
+/// line, and counting it.
+fn cargo_test(words: &[&str], mark: &str) -> Result<Tally> {
     if !is_root() {
-        eprintln!("note: not root: the tests in `as_root` modules will fail");
+        eprintln!("{mark}note: not root: the tests in `as_root` modules will fail");
     }
     let mut cargo = command("cargo");
-    cargo.args([
-        "test",
-        "--locked",
-        "--no-fail-fast",
-        "--features",
-        "xtask/vm",
-    ]);
-    eprintln!("$ cargo test --locked --no-fail-fast");
+    cargo.args(["test", "--no-fail-fast"]).args(WITH_MACHINES);
+    cargo.args(words);
+    eprintln!("{mark}$ cargo test --no-fail-fast {}", words.join(" "));
     let mut child = cargo
         .stdout(Stdio::piped())
         .spawn()
@@ -101,7 +128,7 @@ fn cargo_test() -> Result<Tally> {
     let mut tally = Tally::default();
     for line in BufReader::new(output).lines() {
         let line = line.context("failed to read what cargo test prints")?;
-        println!("{line}");
+        println!("{mark}{line}");
         tally.count(&line);
     }
     let status = child.wait().context("failed to wait for cargo test")?;

@@ -19,7 +19,8 @@ mod suites;
 use anyhow::Result;
 use clap::Args;
 
-use crate::command::{command, run};
+use crate::artifacts::Artifacts;
+use crate::command::{command, root, run};
 
 /// Kernels of the matrix, as images have them: Debian 12's, backports', and unstable's.
 pub(crate) const KERNELS: &str = "6.1,6.12,sid";
@@ -56,15 +57,8 @@ pub(crate) fn test(options: &MatrixOptions) -> Result<()> {
 
 /// Runs an xtask that has machines.
 pub(crate) fn with_machines(words: &[&str]) -> Result<()> {
-    let xtask = [
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "xtask",
-        "--features",
-        "vm",
-        "--",
-    ];
-    run(command("cargo").args(xtask).args(words))
+    let xtask = Artifacts::build()?.program("xtask")?;
+    // Where cargo would say that it is: a target folder may be several checkouts'.
+    let folder = root().join("xtask");
+    run(command(xtask).args(words).env("CARGO_MANIFEST_DIR", folder))
 }

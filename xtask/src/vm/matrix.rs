@@ -17,13 +17,14 @@ use super::guest::{Guest, Guests};
 use super::programs::{self, Program};
 use super::suites::{ATTACH_MODES, SUITES, Suite, without_symbols};
 use super::{MatrixOptions, image, lab};
-use crate::command::{command, run as run_command, target_folder};
+use crate::artifacts::Artifacts;
+use crate::command::target_folder;
 use crate::libtest::Tally;
 
 /// Memory of a machine, in MiB: the verifier's and the maps'.
 const MEMORY: u32 = 512;
 /// Seconds that one test binary may take on a machine without KVM.
-const PATIENCE: &str = "240";
+const PATIENCE: &str = "600";
 
 /// Runs what the options ask for on each kernel, and prints the table.
 pub(super) fn run(options: &MatrixOptions) -> Result<()> {
@@ -32,9 +33,10 @@ pub(super) fn run(options: &MatrixOptions) -> Result<()> {
     eprintln!("vm: built after {:.0} s", began.elapsed().as_secs_f64());
     let mut reports = matrix.on_each_kernel(&options.vm);
     if !options.without_labs {
-        let labctl = build_labctl()?;
         for (kernel, report) in options.vm.iter().zip(&mut reports) {
-            report.step("study lab", || lab::check(&labctl, kernel, &logs(kernel)));
+            report.step("study lab", || {
+                lab::check(&matrix.labctl, kernel, &logs(kernel))
+            });
         }
     }
     let tested: Vec<_> = reports
@@ -63,17 +65,13 @@ fn logs(kernel: &str) -> PathBuf {
     target_folder().join("vm").join(kernel)
 }
 
-/// The binary puts itself onto its machines.
-fn build_labctl() -> Result<PathBuf> {
-    run_command(command("cargo").args(["build", "--locked", "--bin", "labctl"]))?;
-    without_symbols(&target_folder().join("debug/labctl"), "labctl")
-}
-
 /// What the machines are made of, and what they run.
 struct Matrix {
     image: Image,
     suites: Vec<(&'static Suite, PathBuf)>,
     attach_modes: PathBuf,
+    /// Puts itself onto its machines.
+    labctl: PathBuf,
     runtime: Runtime,
 }
 
@@ -93,15 +91,19 @@ impl Matrix {
         for kernel in kernels {
             image.kernel(Some(kernel))?;
         }
-        let attach_modes = ATTACH_MODES.build()?;
+        let artifacts = Artifacts::build()?;
         let suites = SUITES
             .iter()
-            .map(|suite| Ok((suite, suite.build()?)))
+            .map(|suite| {
+                let binary = artifacts.tests(suite.target)?;
+                Ok((suite, without_symbols(&binary, suite.name)?))
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
             image,
             suites,
-            attach_modes,
+            attach_modes: without_symbols(&artifacts.program(ATTACH_MODES)?, "attach-modes")?,
+            labctl: without_symbols(&artifacts.program("labctl")?, "labctl")?,
             runtime: Runtime::new().context("failed to start a runtime")?,
         })
     }

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result};
 
-use crate::command::{command, output as output_of, target_folder};
+use crate::command::{command, output, target_folder};
 
 /// A test binary, and which of its tests are run on each kernel.
 pub(super) struct Suite {
     /// For people, and in names of logs.
     pub(super) name: &'static str,
-    cargo: &'static [&'static str],
+    /// The target whose tests they are.
+    pub(super) target: &'static str,
     /// Filters of libtest.
     pub(super) tests: &'static [&'static str],
 }
@@ -22,19 +21,12 @@ pub(super) struct Suite {
 pub(super) const SUITES: &[Suite] = &[
     Suite {
         name: "datapath",
-        cargo: &[
-            "test",
-            "--no-run",
-            "--package",
-            "lab-datapath-common",
-            "--test",
-            "kernel",
-        ],
+        target: "kernel",
         tests: &["as_root::"],
     },
     Suite {
         name: "agent",
-        cargo: &["test", "--no-run", "--package", "lab-node", "--lib"],
+        target: "lab_node",
         tests: &[
             "agent::tests::clsact::as_root::a_connection_outlives_an_agent_that_attached_filters",
             "agent::tests::clsact::as_root::a_new_agents_programs_take_the_old_ones_places",
@@ -44,42 +36,8 @@ pub(super) const SUITES: &[Suite] = &[
     },
 ];
 
-/// What tells how programs can be attached.
-pub(super) const ATTACH_MODES: Suite = Suite {
-    name: "attach-modes",
-    cargo: &[
-        "build",
-        "--package",
-        "lab-datapath-common",
-        "--example",
-        "attach_modes",
-    ],
-    tests: &[],
-};
-
-impl Suite {
-    /// Builds it and says where it is.
-    pub(super) fn build(&self) -> Result<PathBuf> {
-        let mut cargo = command("cargo");
-        cargo.args(self.cargo);
-        cargo.args(["--locked", "--message-format=json-render-diagnostics"]);
-        eprintln!("$ cargo {}", self.cargo.join(" "));
-        let output = cargo.stderr(Stdio::inherit()).output();
-        let output = output.context("failed to run cargo")?;
-        let status = output.status;
-        ensure!(
-            status.success(),
-            "cargo {} ended with {status}",
-            self.cargo.join(" ")
-        );
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let binary = messages
-            .lines()
-            .find_map(executable)
-            .with_context(|| format!("cargo {} built no binary", self.cargo.join(" ")))?;
-        without_symbols(&binary, self.name)
-    }
-}
+/// The example that tells how programs can be attached.
+pub(super) const ATTACH_MODES: &str = "attach_modes";
 
 /// A copy of the binary under that name, a quarter of the size: a machine without KVM receives
 /// some 10 MB a second.
@@ -90,26 +48,6 @@ pub(super) fn without_symbols(binary: &Path, name: &str) -> Result<PathBuf> {
     // Of binutils, which every Rust compiler links with.
     let mut strip = command("strip");
     strip.arg("--strip-debug").arg("-o").arg(&stripped);
-    output_of(strip.arg(binary))?;
+    output(strip.arg(binary))?;
     Ok(stripped)
-}
-
-/// The binary that a message of cargo's is about, if it is about one.
-fn executable(message: &str) -> Option<PathBuf> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    message["executable"].as_str().map(PathBuf::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_binary_is_read_from_cargos_messages() {
-        let library = r#"{"reason":"compiler-artifact","executable":null}"#;
-        let binary = r#"{"reason":"compiler-artifact","executable":"/t/kernel-1f"}"#;
-        assert_eq!(executable(library), None);
-        assert_eq!(executable(binary), Some("/t/kernel-1f".into()));
-        assert_eq!(executable("warning: no JSON"), None);
-    }
 }

@@ -51,6 +51,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// When there are none.
+    #[cfg(any(test, feature = "vm"))]
     pub(crate) fn tests(&self, target: &str) -> Result<PathBuf> {
         self.executable(target, true)
     }

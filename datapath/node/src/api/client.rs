@@ -15,9 +15,10 @@ use super::{
 };
 
 /// How long an answer may take. Applying a document to a node waits for its
-/// pods to be ready, for at most ten seconds; and an emulated machine takes seconds to
-/// verify the programs.
-const TIMEOUT: Duration = Duration::from_secs(90);
+/// pods to be ready, for at most ten seconds; an emulated machine takes seconds to
+/// verify the programs; and `iptables-restore` (nf_tables) takes a minute for kube-proxy's
+/// rules of 10 000 services. An agent that dies is noticed at once: its end closes.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +31,14 @@ pub enum ClientError {
         /// Why not.
         source: io::Error,
     },
-    /// The connection broke, or the answer took too long.
+    /// The connection broke.
     #[error("talk to the node agent: {0}")]
-    Talk(#[from] io::Error),
+    Talk(io::Error),
+    /// The answer took too long.
+    #[error(
+        "wait for the node agent: no answer within {} s; see its agent.log", TIMEOUT.as_secs()
+    )]
+    Silent,
     /// The agent ended in the middle.
     #[error(
         "talk to the node agent: it closed the connection without an answer; see its agent.log"
@@ -47,6 +53,16 @@ pub enum ClientError {
     /// The agent could not.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // Either, by socket(7), when SO_RCVTIMEO or SO_SNDTIMEO is over.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Talk(error),
+        }
+    }
 }
 
 /// Connects to a socket, also to one whose path is too long for an address.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::super::lab::Lab;
 use super::super::sample::Sample;
 use super::measures::{Way, figure, start_servers};
-use super::services::{CLUSTER_IP, lab};
+use super::services::{CLUSTER_IP, SERVER, lab};
 use super::variant::Variant;
 use crate::table::Table;
 
@@ -24,7 +24,7 @@ const CLIENT: &str = "curl-pod";
 /// As many as one manifest may have.
 const IN_ONE_FILE: usize = 5_000;
 
-/// The study lab with so many services of other pods, in one file or more.
+/// The study lab with so many services of the one pod that is measured, in one file or more.
 fn with_services(name: &str, count: usize) -> Result<Variant> {
     let mut variant = Variant::new(name)?;
     for first in (0..count).step_by(IN_ONE_FILE) {
@@ -40,7 +40,7 @@ fn manifest(services: Range<usize>) -> String {
         write!(
             manifest,
             "---\napiVersion: v1\nkind: Service\nmetadata: {{name: filler-{number}}}\n\
-             spec:\n  selector: {{app: webpod}}\n  ports:\n  - {{port: 80}}\n"
+             spec:\n  selector: {{app: {SERVER}}}\n  ports:\n  - {{port: 80}}\n"
         )
         .expect("writing to a String");
     }

@@ -154,6 +154,16 @@ impl Node {
         self.pod_sends_frame(datagram.frame())
     }
 
+    /// A packet that the stack has, with its mark, out of `eth1`.
+    pub(crate) fn packet_leaves(&self, skb: Skb) -> Vec<u8> {
+        let mut skb = Skb {
+            ifindex: ETH1,
+            ..skb
+        };
+        assert_eq!(self.cil_to_netdev(&mut skb), Ok(Action::Continue));
+        skb.frame
+    }
+
     /// A frame out of `eth1`.
     pub(crate) fn frame_leaves(&self, frame: Vec<u8>) -> Sent {
         let mut skb = Skb::new(frame, ETH1);

@@ -69,16 +69,6 @@ fn comes_out(node: &Node, datagram: &Datagram) -> (Result<Action, DropReason>, S
     (action, skb)
 }
 
-/// Out of `eth1`.
-fn leaves(node: &Node, skb: Skb) -> Vec<u8> {
-    let mut skb = Skb {
-        ifindex: ETH1,
-        ..skb
-    };
-    assert_eq!(node.cil_to_netdev(&mut skb), Ok(Action::Continue));
-    skb.frame
-}
-
 fn answer(to: (std::net::Ipv4Addr, u16)) -> Datagram {
     tcp((REMOTE_POD, 8080), to, SYN | ACK)
 }
@@ -97,7 +87,7 @@ fn a_request_goes_through_the_tunnel_under_the_nodes_address_and_the_answer_come
     assert_eq!(action, TO_ROUTER);
     assert_same(&skb.frame, &one_hop(answer((ROUTER, 50_000))));
     let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
-    assert_same(&leaves(&node, skb), &one_hop(expected));
+    assert_same(&node.packet_leaves(skb), &one_hop(expected));
 }
 
 /// Straight and by the stack: what answers a client is reported where it leaves, and what
@@ -116,7 +106,7 @@ fn an_answer_to_a_client_is_not_reported_as_the_hosts() {
         points(&node);
         let (_, skb) = comes_out(&node, &answer((CILIUM_HOST, 50_000)));
         assert_eq!(points(&node), [Point::FromOverlay as u8]);
-        leaves(&node, skb);
+        node.packet_leaves(skb);
         assert_eq!(points(&node), [Point::ToNetwork as u8]);
 
         let own = tcp((CILIUM_HOST, 60_000), (REMOTE_POD, 8080), SYN);
@@ -150,7 +140,7 @@ fn where_the_stack_forwards_it_is_translated_at_the_same_places() {
     assert_eq!(action, TO_HOST);
     assert_same(&skb.frame, &answer((ROUTER, 50_000)));
     let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
-    assert_same(&leaves(&node, skb), &expected);
+    assert_same(&node.packet_leaves(skb), &expected);
 }
 
 /// The node's own connection to the same backend has the port; the client gets another.
@@ -214,7 +204,7 @@ fn an_error_from_within_the_tunnel_is_told_the_client() {
     let (action, skb) = comes_out(&node, &error);
     assert_eq!(action, TO_HOST);
     let expected = icmp_error(REMOTE_NODE, DEST_UNREACH, FRAG_NEEDED, &request(ACK), 20);
-    assert_same(&leaves(&node, skb), &expected);
+    assert_same(&node.packet_leaves(skb), &expected);
 }
 
 #[test]

@@ -17,16 +17,6 @@ use crate::scene::{
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 1);
 
-/// Out of `eth1`, with the mark it has.
-fn leaves(node: &Node, skb: Skb) -> Vec<u8> {
-    let mut skb = Skb {
-        ifindex: ETH1,
-        ..skb
-    };
-    assert_eq!(node.cil_to_netdev(&mut skb), Ok(Action::Continue));
-    skb.frame
-}
-
 #[test]
 fn a_node_port_with_a_backend_here_keeps_the_client() {
     let node = node(&[POD]);
@@ -41,7 +31,7 @@ fn a_node_port_with_a_backend_here_keeps_the_client() {
         node.cil_from_container(&mut skb),
         Ok(Action::ToNeighbour(_))
     ));
-    let out = leaves(&node, skb);
+    let out = node.packet_leaves(skb);
     let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
     assert_same(&out, &one_hop(expected));
 }
@@ -55,14 +45,14 @@ fn a_node_port_with_a_backend_elsewhere_goes_and_comes_back_this_way() {
         next_hop: REMOTE_NODE.into(),
     };
     assert_eq!(action, Ok(Action::ToNeighbour(route)));
-    let out = leaves(&node, skb);
+    let out = node.packet_leaves(skb);
     let expected = tcp((NODE, 50_000), (REMOTE_POD, 8080), SYN);
     assert_same(&out, &one_hop(expected.clone()));
 
     let answer = tcp((REMOTE_POD, 8080), (NODE, 50_000), SYN | ACK);
     let (action, skb) = arrives(&node, &answer);
     assert!(matches!(action, Ok(Action::ToNeighbour(_))), "{action:?}");
-    let out = leaves(&node, skb);
+    let out = node.packet_leaves(skb);
     let expected = tcp((NODE, NODE_PORT), (ROUTER, 50_000), SYN | ACK);
     assert_same(&out, &one_hop(expected));
 }
@@ -135,12 +125,12 @@ fn bug_40827_a_backends_error_is_the_services_to_the_client() {
 fn an_error_from_the_way_to_another_node_names_the_service() {
     let node = node(&[REMOTE_POD]);
     let (_, skb) = arrives(&node, &request(SYN));
-    leaves(&node, skb);
+    node.packet_leaves(skb);
     let quoted = tcp((NODE, 50_000), (REMOTE_POD, 8080), ACK);
     let error = icmp_error(REMOTE_NODE, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
     let (action, skb) = arrives(&node, &error);
     assert_eq!(action, Ok(Action::Continue));
-    let out = leaves(&node, skb);
+    let out = node.packet_leaves(skb);
     let quoted = request(ACK);
     let expected = icmp_error(REMOTE_NODE, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
     assert_same(&out, &expected);
@@ -150,12 +140,12 @@ fn an_error_from_the_way_to_another_node_names_the_service() {
 fn an_error_from_the_clients_side_is_told_another_nodes_backend() {
     let node = node(&[REMOTE_POD]);
     let (_, skb) = arrives(&node, &request(SYN));
-    leaves(&node, skb);
+    node.packet_leaves(skb);
     let quoted = tcp((NODE, NODE_PORT), (ROUTER, 50_000), ACK);
     let error = icmp_error(ROUTER, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
     let (action, skb) = arrives(&node, &error);
     assert_eq!(action, Ok(Action::Continue));
-    let out = leaves(&node, skb);
+    let out = node.packet_leaves(skb);
     let quoted = tcp((REMOTE_POD, 8080), (NODE, 50_000), ACK);
     let mut expected = icmp_error(NODE, DEST_UNREACH, FRAG_NEEDED, &quoted, 20);
     expected.destination = REMOTE_POD;
@@ -233,7 +223,7 @@ fn the_answer_of_another_nodes_backend_comes_from_the_service() {
         node.cil_from_container(&mut skb),
         Ok(Action::ToNeighbour(_))
     ));
-    let out = leaves(&node, skb);
+    let out = node.packet_leaves(skb);
     assert_same(&out, &one_hop(tcp((POD, 40_000), (REMOTE_POD, 8080), SYN)));
     let answer = tcp((REMOTE_POD, 8080), (POD, 40_000), SYN | ACK);
     let (action, skb) = arrives(&node, &answer);

@@ -11,8 +11,8 @@ use lab_ssh::{Destination, Output, Source, known_hosts};
 use lab_vm::machine::{self, Base, Identity, Machine, MachineSpec};
 use tokio::runtime::Handle;
 
-/// How long a machine may take to boot, beside another one and without KVM.
-const BOOT: Duration = Duration::from_secs(60);
+/// How long a machine may take to boot, beside others and all tests, and without KVM.
+const BOOT: Duration = Duration::from_secs(300);
 /// Nobody interrupts: Ctrl-C ends the whole process group, machines too.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -23,8 +23,14 @@ pub(crate) struct Guests {
 }
 
 impl Guests {
-    /// In that folder: machines' folders, keys, known hosts.
+    /// In that folder: machines' folders, keys, known hosts. Ends machines of that folder
+    /// that still run: whoever started them was killed.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
+        for left in machine::find(folder).context("failed to look for machines")? {
+            let pid = left.pid();
+            left.kill()
+                .with_context(|| format!("failed to end machine {pid} of a run before"))?;
+        }
         std::fs::create_dir_all(folder)
             .with_context(|| format!("failed to make {}", folder.display()))?;
         let key = KeyPair::load_or_create(&folder.join("key"), "xtask")

@@ -51,6 +51,10 @@ mod as_root {
         };
         let mut looping = asked();
         looping[12..14].copy_from_slice(&[0xc0, 12]);
+        // ID 0x0c05 is a label of twelve octets there, and the pointer's second octet ends the name.
+        let mut into_header = [&[12, 5], &asked()[2..12]].concat();
+        into_header.extend([0xc0, 0, 0, 1, 0, 1]);
+        into_header.resize(27, 0);
         let mut trailing = asked();
         trailing.extend_from_slice(b"more than was announced");
         let two_opts = with_edns(with_edns(asked(), 1232, 0, &[]), 1232, 0, &[]);
@@ -117,6 +121,7 @@ mod as_root {
             probe("two questions announced", changed(5, 2), FORMERR, 0, 0),
             probe("a question that is cut", cut(16), FORMERR, 0, 0),
             probe("a name that points at itself", looping, FORMERR, 0, 0),
+            probe("a name that is in the header", into_header, FORMERR, 0, 0),
             silence("a header that is cut", cut(11)),
             silence("nothing", Vec::new()),
             silence("a response", changed(2, 0x80)),

@@ -10,6 +10,9 @@ use super::HEADER;
 /// Longest name in wire format, octets (RFC 1035 §3.1).
 const MAX_NAME: usize = 255;
 
+/// Least first octet of a pointer to the rest of a name (RFC 1035 §4.1.4).
+const POINTER: u8 = 0xc0;
+
 /// Why a message is no query that can be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
@@ -106,8 +109,10 @@ impl<'a> Query<'a> {
         }
         let question = parsed.sole_question().map_err(|_| QueryError::Malformed)?;
         let name: &ParsedName<&[u8]> = question.qname();
-        // Compressed, it would point into the header.
-        if name.is_compressed() {
+        // Compressed, it would point into the header. A name that is nothing but a pointer
+        // counts as what it points at, which is not compressed (`domain` 0.12).
+        let is_pointer = message.get(HEADER).is_some_and(|octet| *octet >= POINTER);
+        if is_pointer || name.is_compressed() {
             return Err(QueryError::Malformed);
         }
         let name_end = HEADER + usize::from(name.compose_len());
@@ -297,6 +302,10 @@ mod tests {
         let mut looping = with(12, 0xc0);
         looping[13] = 12;
         assert_eq!(Query::read(&looping).unwrap_err(), QueryError::Malformed);
+        // One that is a pointer into the header, where a name of 14 octets is; found by fuzzing.
+        let into_header =
+            b"\x0c\x05\x01\0\0\x01\0\0\0\0\0\0\xc0\0\x01\0\0\x80\0\0\x05\0\x22\0\xfe\x58\x01";
+        assert_eq!(Query::read(into_header).unwrap_err(), QueryError::Malformed);
         // An additional record that is announced and not there.
         assert_eq!(
             Query::read(&with(11, 1)).unwrap_err(),
